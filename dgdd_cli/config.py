@@ -1,0 +1,241 @@
+"""Everything a user can set, as pydantic models, and how the layers merge: flag > file > recipe > default.
+
+A recipe (`recipes/<method>.toml`) composes a method from {initialisation, matching, probes, surgery, optimiser};
+a configuration file and `--set` change the same keys. The resolved configuration prints as TOML that loads again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from dgdd_cli.errors import DataError, UnknownName, UsageError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Initialisation(Settings):
+    """Which real images the synthetic set starts from; with no matching, they are the result."""
+
+    name: Literal["random", "balanced-random", "kmeans"] = "balanced-random"
+
+
+class Matching(Settings):
+    """The objective and how the source domains weigh in it: by their share of the images, or equally."""
+
+    name: Literal["dm"] = "dm"
+    weights: Literal["share", "equal"] = "equal"
+
+
+class Probes(Settings):
+    """The random networks that images are compared through.
+
+    `augment`: the operations of DSA, or `auto`: all that keep the classes what they are.
+    `source`: `fresh` draws a network and `batch` real images of each cell at every step; `bank:K` holds K networks
+    with the exact statistics of the whole source set. `width`: channels of the ConvNet.
+    """
+
+    source: Annotated[str, StringConstraints(pattern=r"^(fresh|bank:[1-9][0-9]{0,5})$")] = "bank:20"
+    batch: Annotated[int, Field(ge=1)] = 64
+    network: Name = "convnet"
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    augment: Name = "auto"
+
+    @property
+    def bank_size(self) -> int | None:
+        return int(self.source.partition(":")[2]) if self.source.startswith("bank:") else None
+
+
+class Surgery(Settings):
+    """Spectral gradient surgery: update = g + `shared`·g_sh + `diversity`·g_div (design of SGS, arXiv 2605.18836).
+
+    `power` is the exponent of the agreement in the shared spectrum; `pool` what the coherence is pooled over.
+    """
+
+    name: Literal["spectral"] = "spectral"
+    shared: NotNegative = 1.0
+    diversity: NotNegative = 1.0
+    power: NotNegative = 1.0
+    pool: Literal["bin", "image", "class"] = "class"
+
+
+class Optimiser(Settings):
+    """Projected SGD on the pixels in [0, 1]; the rate is per image: the step uses image_rate · IPC / 10."""
+
+    steps: Annotated[int, Field(ge=0, le=10_000_000)] = 200
+    image_rate: Positive = 0.5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class Recipe(Settings):
+    """One method, complete. Without `matching` the initialisation is the method, and there is nothing to step."""
+
+    initialisation: Initialisation = Initialisation()
+    matching: Matching | None = None
+    probes: Probes | None = None
+    surgery: Surgery | None = None
+    optimiser: Optimiser | None = None
+
+
+class Distillation(Settings):
+    """A whole distillation run: what, for which target, how many, how."""
+
+    dataset: Name
+    target: Name | None = None
+    ipc: Annotated[int, Field(ge=1, le=100_000)] = 10
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 32
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    method: Name = "sgs"
+    recipe: Recipe = Recipe()
+
+    def digest(self, *facts: str) -> str:
+        """sha256 of the settings and further facts (a dataset's fingerprint): what a checkpoint belongs to."""
+        document = [self.model_dump(mode="json"), *facts]
+        return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Protocol(Settings):
+    """How a training set becomes an accuracy: the `dm` protocol (Zhao & Bilen 2023, section 4.1).
+
+    SGD with one drop of the rate at half time, where the momentum starts afresh; the score is that of the last
+    epoch. `whole_epochs` is used for the whole source set, which has far more steps in an epoch.
+    """
+
+    name: Literal["dm"] = "dm"
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 150
+    whole_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    batch: Annotated[int, Field(ge=1)] = 32
+    rate: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    drop: Annotated[float, Field(gt=0, le=1)] = 0.1
+    augment: Name = "auto"
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    precision: Literal["float32", "bfloat16"] = "float32"
+    selection: Literal["last"] = "last"
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The methods, by name."""
+    folder = resources.files("dgdd_cli") / "recipes"
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def recipe_text(method: str) -> str:
+    """The recipe of a method as it is written, header included. Raises UnknownName."""
+    if method not in recipe_names():
+        raise UnknownName("method", method, recipe_names())
+    return (resources.files("dgdd_cli") / "recipes" / f"{method}.toml").read_text(encoding="utf-8")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A configuration file as a nested dictionary. Raises DataError (cannot be read) or UsageError (not TOML)."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """`["surgery.power=2", ...]` as a nested dictionary; values are TOML, bare words are strings.
+
+    Raises UsageError when an assignment has no `=` or an empty key.
+    """
+    nested: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key.strip()):
+            raise UsageError(f"--set {assignment!r} is not key=value", hint="--set optimiser.steps=500")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        *tables, last = key.strip().split(".")
+        place = nested
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[last] = value
+    return nested
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` on top, table by table; None in `over` means: not given."""
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping):
+            before = merged.get(key)
+            merged[key] = merge(before if isinstance(before, Mapping) else {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def validate(model: type[S], values: Mapping[str, Any], *, origin: str = "the configuration") -> S:
+    """Values as a model. Raises UsageError that names the key, and a near match where a key is unknown."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UnknownName(f"key in {origin}", where, _keys(model)) from error
+        given = f", got {first['input']!r}" if first["type"] != "missing" else ""
+        raise UsageError(f"{where} in {origin}: {first['msg'].lower()}{given}") from error
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, info in model.model_fields.items():
+        nested = [a for a in (info.annotation, *getattr(info.annotation, "__args__", ())) if _is_model(a)]
+        keys += _keys(nested[0], f"{prefix}{name}.") if nested else [prefix + name]
+    return keys
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def resolve(flags: Mapping[str, Any], *, file: Path | None = None, assignments: Iterable[str] = ()) -> Distillation:
+    """Merge the layers into one run: flags and `--set` > configuration file > the method's recipe > defaults.
+
+    A file is laid out as `print_config` prints it. Keys of `--set` name the recipe's tables (`surgery.power`).
+    """
+    given = read_toml(file) if file else {}
+    if file and {"method", "recipe"} <= set(given) and flags.get("method") not in (None, given["method"]):
+        raise UsageError(
+            f"{file} is a configuration of the method {given['method']!r}, but {flags['method']!r} was asked for",
+            hint="leave --method out, or take the [recipe] tables out of the file",
+        )
+    assigned = parse_assignments(assignments)
+    top = {key: assigned.pop(key) for key in list(assigned) if key in Distillation.model_fields and key != "recipe"}
+    layered = merge(merge(given, flags), merge(top, {"recipe": assigned} if assigned else {}))
+    method = str(layered.get("method", Distillation.model_fields["method"].default))
+    base = {"method": method, "recipe": tomllib.loads(recipe_text(method))}
+    return validate(Distillation, merge(base, layered))
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as TOML that is itself a valid configuration file; keys without a value are left out."""
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))

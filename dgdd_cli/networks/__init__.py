@@ -1,0 +1,5 @@
+"""Networks by name: built on the CPU from a generator, so a name and a seed give the same weights everywhere."""
+
+from dgdd_cli.networks.build import NETWORKS, Network, build
+
+__all__ = ["NETWORKS", "Network", "build"]

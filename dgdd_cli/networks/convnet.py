@@ -1,0 +1,51 @@
+"""ConvNet-D, the network of the distillation literature (Gidaris & Komodakis 2018; Zhao & Bilen 2023)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def depth_for(image_size: int) -> int:
+    """Blocks that leave a map of 4 to 7 pixels a side: 2, 3, 4, 5 for 16, 32, 64, 128 px."""
+    return max(1, int(math.log2(image_size)) - 2)
+
+
+class ConvNet(nn.Module):
+    """Depth times [convolution 3x3, instance normalisation, ReLU, average pooling 2], then a linear classifier.
+
+    The normalisation is GroupNorm with one group a channel, affine: an instance normalisation without running
+    statistics. Input float (N, 3, S, S); features (N, width·(S / 2^depth)²); logits (N, num_classes).
+    """
+
+    def __init__(self, *, num_classes: int, image_size: int, width: int = 128) -> None:
+        super().__init__()
+        depth = depth_for(image_size)
+        channels = [3] + [width] * depth
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(channels, channels[1:], strict=False)
+        )
+        self.normalisations = nn.ModuleList(nn.GroupNorm(width, width) for _ in range(depth))
+        self.classifier = nn.Linear(width * (image_size >> depth) ** 2, num_classes)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """PyTorch's default initialisation of each layer, drawn from `generator`."""
+        for layer in [*self.convolutions, self.classifier]:
+            weight, bias = layer.weight, layer.bias
+            bound = 1 / math.sqrt(weight[0].numel())
+            nn.init.uniform_(weight, -bound, bound, generator=generator)
+            nn.init.uniform_(bias, -bound, bound, generator=generator)
+        for layer in self.normalisations:
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def features(self, images: Tensor) -> Tensor:
+        maps = images
+        for convolution, normalisation in zip(self.convolutions, self.normalisations, strict=True):
+            maps = nn.functional.avg_pool2d(torch.relu(normalisation(convolution(maps))), 2)
+        return maps.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.features(images))

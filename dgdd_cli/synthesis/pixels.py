@@ -1,0 +1,21 @@
+"""The identity parameterisation: the stored images are the training images, pixels in [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) to float32 in [0, 1]."""
+    return images.to(torch.float32) / 255
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """float32 in [0, 1] to uint8, rounded to the nearest level."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(x − mean) / std for float images (N, 3, H, W) in [0, 1]; mean and std (3,)."""
+    return (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
