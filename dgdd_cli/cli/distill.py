@@ -1,0 +1,243 @@
+"""`dgdd distill`: a dataset in, a bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dgdd_cli.cli.complete import complete_dataset, complete_method
+from dgdd_cli.cli.options import (
+    BUDGET,
+    DATA,
+    METHOD,
+    OUTPUT,
+    RUNTIME,
+    CacheOption,
+    DataOption,
+    DebugOption,
+    DeviceOption,
+    ForceOption,
+    ImageSizeOption,
+    JsonOption,
+    OfflineOption,
+    ProgressOption,
+    QuietOption,
+    SeedOption,
+    SkipCorruptOption,
+    cache_folder,
+    output_from,
+)
+from dgdd_cli.errors import UsageError
+
+
+def distill(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(
+            help="A catalog name (digits, pacs ...) or a folder <domain>/<class>/<image>.",
+            autocompletion=complete_dataset,
+            show_default=False,
+        ),
+    ] = None,
+    data: DataOption = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            envvar="DGDD_TARGET",
+            help="The domain to leave out, or 'none'. Default: the dataset's own.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    image_size: ImageSizeOption = None,
+    skip_corrupt: SkipCorruptOption = False,
+    offline: OfflineOption = False,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            envvar="DGDD_METHOD",
+            help="The recipe: sgs, dm, dm-balanced, kmeans, balanced-random, random.",
+            autocompletion=complete_method,
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    probes: Annotated[
+        str | None,
+        typer.Option(
+            "--probes", envvar="DGDD_PROBES", help="'fresh' (as published) or 'bank:K'.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of the recipe, e.g. surgery.diversity=0.5; may be repeated.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", envvar="DGDD_CONFIG", help="A TOML file as --print-config prints it.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print the resolved configuration and stop.", rich_help_panel=METHOD),
+    ] = False,
+    ipc: Annotated[
+        int | None,
+        typer.Option("--ipc", envvar="DGDD_IPC", help="Synthetic images per class.", rich_help_panel=BUDGET),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", envvar="DGDD_STEPS", help="Distillation steps.", rich_help_panel=BUDGET)
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", envvar="DGDD_OUT", help="The bundle to write.", rich_help_panel=OUTPUT),
+    ] = Path("bundle.safetensors"),
+    force: ForceOption = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue from the checkpoint of an interrupted run.", rich_help_panel=RUNTIME),
+    ] = False,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(
+            "--checkpoint-every", min=0, help="Seconds between checkpoints (0: every step).", rich_help_panel=RUNTIME
+        ),
+    ] = 30.0,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    cache_dir: CacheOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    progress: ProgressOption = "auto",
+    debug: DebugOption = False,
+) -> None:
+    """Distil a multi-domain image set into a few synthetic images per class, for a domain nobody saw."""
+    from dgdd_cli.config import resolve, to_toml
+
+    output = output_from(json, quiet, progress, debug)
+    flags = {
+        "dataset": dataset,
+        "target": target,
+        "ipc": ipc,
+        "image_size": image_size,
+        "seed": seed,
+        "method": method,
+        "recipe": {"optimiser": {"steps": steps}, "probes": {"source": probes}},
+    }
+    run = resolve(_given(flags), file=config, assignments=assignments or ())
+    out = out.expanduser()
+    if not print_config:
+        _check_output(out, force)
+
+    from dgdd_cli.data.hold_out import check_cells, split_domains
+    from dgdd_cli.data.load import locate, read, resolve_domain
+    from dgdd_cli.engine.distill import complete
+
+    located = locate(run.dataset, data_dir=data)
+    wanted = run.target or located.default_target
+    if wanted is None:
+        raise UsageError(
+            f"{run.dataset!r} has no default target: say which domain to leave out",
+            hint=f"--target {located.domain_names[-1]}, or --target none to use all domains",
+        )
+    sources, held_out = split_domains(located, None if wanted == "none" else resolve_domain(located, wanted))
+    run = run.model_copy(update={"target": held_out or "none", "recipe": complete(run.recipe, located.name)})
+    if print_config:
+        typer.echo(to_toml(run), nl=False)
+        return
+
+    from dgdd_cli.bundle.write import write_bundle
+    from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+    from dgdd_cli.engine.describe import bundle_facts, bundle_tensors, peak_memory_bytes
+    from dgdd_cli.engine.device import choose_device
+    from dgdd_cli.engine.distill import distill as run_distillation
+
+    chosen = choose_device(device or "auto")
+    checkpoint = checkpoint_path(out)
+    if checkpoint.exists() and not (resume or force):
+        raise UsageError(
+            f"{checkpoint} is the checkpoint of an interrupted run",
+            hint="--resume continues it, --force starts afresh",
+        )
+    with output.progress() as report:
+        source = read(
+            located,
+            image_size=run.image_size,
+            domains=sources,
+            skip_corrupt=skip_corrupt,
+            cache_dir=cache_folder(cache_dir),
+            offline=offline,
+            progress=report,
+        )
+        for line in (*source.notes, *check_cells(source)):
+            output.warn(line)
+        digest = run.digest(source.fingerprint(), chosen.device.type)
+        state = None
+        if resume and checkpoint.exists():
+            state = load_checkpoint(checkpoint, digest)
+            output.note(f"resuming from step {state.step}")
+        elif resume:
+            output.note(f"no checkpoint at {checkpoint}: starting from the first step")
+        result = run_distillation(
+            source,
+            run.recipe,
+            ipc=run.ipc,
+            seed=run.seed,
+            device=chosen.device,
+            state=state,
+            keep=lambda now: save_checkpoint(checkpoint, now, digest),
+            keep_seconds=checkpoint_seconds,
+            progress=report,
+        )
+    facts = bundle_facts(run, located, source, result, chosen)
+    manifest = write_bundle(out, bundle_tensors(result), facts, overwrite=force)
+    checkpoint.unlink(missing_ok=True)
+    document = {
+        "schema": "dgdd.distill/1",
+        "bundle": str(out),
+        "id": manifest.id,
+        "method": run.method,
+        "dataset": located.name,
+        "sources": list(sources),
+        "target": held_out,
+        "ipc": run.ipc,
+        "images": len(result.labels),
+        "image_size": run.image_size,
+        "steps": result.steps,
+        "seed": run.seed,
+        "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
+        "skipped_images": source.skipped,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    held = f"{held_out} held out" if held_out else "no domain held out"
+    human = (
+        f"{out}: {len(result.labels)} images, {run.ipc} per class, {run.method} on {located.name} "
+        f"({', '.join(sources)}; {held}), {result.steps} steps, peak memory {document['peak_memory_bytes'] / 2**30:.2f} GiB"
+    )
+    output.result(document, human=human, quiet=str(out))
+    output.hint(f"dgdd evaluate {out}")
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags without those that were not given, so that an absent table stays absent."""
+    kept = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
+    return {key: value for key, value in kept.items() if value is not None and value != {}}
+
+
+def _check_output(out: Path, force: bool) -> None:
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder", hint=f"--out {out / 'bundle.safetensors'}")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists already", hint="--force overwrites it, --out names another file")
+    if not out.parent.is_dir():
+        raise UsageError(f"the folder {out.parent} does not exist", hint=f"mkdir -p {out.parent}")

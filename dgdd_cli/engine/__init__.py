@@ -1,0 +1,1 @@
+"""The distillation loop and what it needs: seeds, probes, checkpoints."""

@@ -1,0 +1,65 @@
+"""What a finished run says about itself: the facts of its bundle."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from importlib import metadata
+
+from torch import Tensor
+
+import dgdd_cli
+from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source
+from dgdd_cli.config import Distillation
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.load import Located
+from dgdd_cli.engine.device import Choice
+from dgdd_cli.engine.distill import Distilled, normalisation_of
+
+
+def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
+    """The tensors of the bundle of a result."""
+    return {"images": result.images, "labels": result.labels, "domains": result.domains}
+
+
+def bundle_facts(
+    run: Distillation, located: Located, source: DomainDataset, result: Distilled, chosen: Choice
+) -> BundleFacts:
+    """The facts of the bundle: nothing in it depends on the clock, the folder or the user."""
+    norm = normalisation_of(source)
+    counts = source.counts().T.tolist()  # (D, C)
+    return BundleFacts(
+        normalise=Normalise(mean=norm.mean, std=norm.std, origin=norm.origin),
+        classes=source.class_names,
+        domains=source.domain_names,
+        target=None if run.target in (None, "none") else run.target,
+        method=Method(name=run.method, settings=run.recipe.model_dump(mode="json", exclude_none=True)),
+        seed=run.seed,
+        steps=result.steps,
+        software=software(),
+        device=Device(type=chosen.device.type, name=chosen.name),
+        source=Source(
+            dataset=located.name,
+            fingerprint=source.fingerprint(),
+            domain_fingerprints=source.domain_fingerprints(),
+            licence=source.licence,
+            citation=located.entry.citation if located.entry else "not stated",
+            counts={
+                domain: dict(zip(source.class_names, row, strict=True))
+                for domain, row in zip(source.domain_names, counts, strict=True)
+            },
+        ),
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what decides the bytes of a result."""
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "safetensors", "numpy", "pillow")}
+    return {"dgdd": dgdd_cli.__version__, "python": platform.python_version(), **versions}
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident size this process has had (Linux counts it in kibibytes, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

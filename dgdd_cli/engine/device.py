@@ -1,0 +1,49 @@
+"""The device a run uses, and why."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from dgdd_cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A device, its name for the record, and the reason it was chosen."""
+
+    device: torch.device
+    name: str
+    reason: str
+
+
+def choose_device(asked: str) -> Choice:
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` as a device. Raises UsageError when it is not there: never a silent CPU run."""
+    if asked == "auto":
+        if torch.cuda.is_available():
+            return _cuda(torch.device("cuda"), "CUDA is available")
+        return Choice(torch.device("cpu"), _processor(), "no CUDA device was found")
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {asked!r}", hint="--device auto, cpu, cuda, cuda:0 or mps") from error
+    if device.type == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= found:
+            raise UsageError(f"device {asked!r} was asked for, but {found} CUDA devices were found", hint="--device cpu")
+        return _cuda(device, "asked for")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' was asked for, but Metal is not available", hint="--device cpu")
+    if device.type not in ("cpu", "mps"):
+        raise UsageError(f"device {asked!r} is not supported", hint="--device auto, cpu, cuda, cuda:0 or mps")
+    return Choice(device, _processor() if device.type == "cpu" else "Apple GPU", "asked for")
+
+
+def _cuda(device: torch.device, reason: str) -> Choice:
+    return Choice(device, torch.cuda.get_device_name(device), reason)
+
+
+def _processor() -> str:
+    return f"{platform.machine()} CPU"

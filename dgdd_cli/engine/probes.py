@@ -1,0 +1,130 @@
+"""Probes: a random network, an augmentation draw, and the statistics of the real images seen through both.
+
+A probe is a function of (seed, index) alone. `fresh` draws a new network and a sample of each cell at every step, as
+published; a bank holds K of them with the exact per-cell means of the whole source set, so that a step touches only
+synthetic images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dgdd_cli.augment import Draw, draw
+from dgdd_cli.config import Probes
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.networks import build
+from dgdd_cli.progress import Progress
+from dgdd_cli.synthesis.pixels import normalise, to_unit
+
+CHUNK = 256  # images a forward pass: larger ones only cost memory
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The eyes of a probe: images in [0, 1] to features (N, F)."""
+
+    network: nn.Module
+    augmentation: Draw
+    mean: Tensor  # (3,)
+    std: Tensor  # (3,)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.network.features(self.augmentation(normalise(images, self.mean, self.std)))
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A view and the mean features of every cell of the source set through it, (C, D, F)."""
+
+    view: View
+    cell_means: Tensor
+
+
+def make_view(
+    source: DomainDataset, settings: Probes, normalisation: Normalisation, seed: int, index: int, device: torch.device
+) -> View:
+    """The view number `index` of a seed."""
+    network = build(
+        settings.network,
+        num_classes=len(source.class_names),
+        image_size=source.image_size,
+        generator=stream(seed, "probe", index, "network"),
+        width=settings.width,
+    )
+    network.requires_grad_(False)
+    return View(
+        network.to(device),
+        draw(settings.augment, stream(seed, "probe", index, "augmentation")),
+        torch.tensor(normalisation.mean, device=device),
+        torch.tensor(normalisation.std, device=device),
+    )
+
+
+@torch.no_grad()
+def cell_means(view: View, images: Tensor, cells: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Mean feature of every cell, float32 (C, D, F); 0 for a cell without images.
+
+    images uint8 (N, 3, H, W); cells int64 (N,), c·D + d; sums accumulate in float64.
+    """
+    totals: Tensor | None = None
+    for rows in torch.arange(len(images), device=images.device).split(CHUNK):
+        features = view(to_unit(images[rows])).to(torch.float64)
+        if totals is None:
+            totals = features.new_zeros(shape[0] * shape[1], features.shape[1])
+        totals.index_add_(0, cells[rows], features)
+    assert totals is not None, "the source set has images: check_cells refuses an empty one"
+    counts = torch.bincount(cells, minlength=len(totals)).clamp_min(1)
+    return (totals / counts[:, None]).to(torch.float32).view(*shape, -1)
+
+
+def probe_source(
+    source: DomainDataset,
+    settings: Probes,
+    normalisation: Normalisation,
+    *,
+    seed: int,
+    steps: int,
+    device: torch.device,
+    progress: Progress,
+) -> Callable[[int], Probe]:
+    """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`."""
+    shape = (len(source.class_names), len(source.domain_names))
+    images = source.images.to(device)
+    cells = (source.labels * shape[1] + source.domains).to(device)
+
+    def exact(index: int) -> Probe:
+        view = make_view(source, settings, normalisation, seed, index, device)
+        return Probe(view, cell_means(view, images, cells, shape))
+
+    def sampled(step: int) -> Probe:
+        view = make_view(source, settings, normalisation, seed, step, device)
+        rows = _sample_cells(cells, shape, settings.batch, stream(seed, "probe", step, "batch"))
+        return Probe(view, cell_means(view, images[rows], cells[rows], shape))
+
+    if settings.bank_size is None:
+        return sampled
+    size = min(settings.bank_size, steps)
+    bank = []
+    for index in range(size):
+        progress("probe bank", index, size, None)
+        bank.append(exact(index))
+    progress("probe bank", size, size, None)
+
+    def banked(step: int) -> Probe:
+        turn, place = divmod(step, size)
+        return bank[int(torch.randperm(size, generator=stream(seed, "bank", turn))[place])]
+
+    return banked
+
+
+def _sample_cells(cells: Tensor, shape: tuple[int, int], batch: int, generator: torch.Generator) -> Tensor:
+    picks = []
+    for cell in range(shape[0] * shape[1]):
+        rows = (cells == cell).nonzero().squeeze(1)
+        picks.append(rows[torch.randperm(len(rows), generator=generator)[:batch].to(rows.device)])
+    return torch.cat(picks)

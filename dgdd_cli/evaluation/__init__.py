@@ -1,0 +1,1 @@
+"""From a bundle to accuracies: protocol, trainer, metrics, baselines, record."""

@@ -1,0 +1,101 @@
+"""Train on each contestant, test on each target: one training serves all targets, and all contestants share seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.config import Protocol
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.evaluation.metrics import Score, score
+from dgdd_cli.evaluation.train import predict, train
+from dgdd_cli.networks import build
+from dgdd_cli.progress import Progress, silent
+
+TrainingSet = tuple[Tensor, Tensor]  # images uint8 (N, 3, H, W), labels int64 (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A training set in the comparison: a bundle, or a baseline that draws other images for every repeat."""
+
+    name: str
+    method: str
+    kind: str  # "bundle" or "baseline"
+    sources: tuple[str, ...]
+    normalisation: Normalisation
+    epochs: int
+    images: int
+    draw: Callable[[int], TrainingSet]
+    bundle_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The repeats of one contestant with one network on one target."""
+
+    contestant: Contestant
+    network: str
+    target: str
+    scores: tuple[Score, ...]
+
+    @property
+    def in_domain(self) -> bool:
+        return self.target in self.contestant.sources
+
+
+def compare(
+    contestants: Sequence[Contestant],
+    targets: Mapping[str, DomainDataset],
+    *,
+    networks: Sequence[str],
+    repeats: int,
+    protocol: Protocol,
+    seed: int,
+    device: torch.device,
+    progress: Progress = silent,
+) -> list[Result]:
+    """Every contestant x network x target, each over `repeats` trainings.
+
+    Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
+    so that differences between contestants are paired.
+    """
+    scores: dict[tuple[int, str, str], list[Score]] = {}
+    work = [(i, network, repeat) for i in range(len(contestants)) for network in networks for repeat in range(repeats)]
+    total = sum(contestants[i].epochs * contestants[i].images for i, _, _ in work)
+    done = 0
+    for i, name, repeat in work:
+        contestant = contestants[i]
+        images, labels = contestant.draw(repeat)
+        network = build(
+            name,
+            num_classes=len(next(iter(targets.values())).class_names),
+            image_size=images.shape[-1],
+            generator=stream(seed, "evaluation", name, repeat, "network"),
+            width=protocol.width,
+        ).to(device)
+
+        def tick(epoch: int, before: int = done, size: int = contestant.images) -> None:
+            progress("evaluate", before + epoch * size, total, None)
+
+        train(
+            network,
+            images.to(device),
+            labels.to(device),
+            protocol,
+            contestant.normalisation,
+            stream(seed, "evaluation", name, repeat, "training"),
+            epochs=contestant.epochs,
+            tick=tick,
+        )
+        done += contestant.epochs * contestant.images
+        for target, dataset in targets.items():
+            probabilities = predict(network, dataset.images, protocol, contestant.normalisation)
+            scores.setdefault((i, name, target), []).append(score(probabilities, dataset.labels))
+    return [
+        Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()
+    ]

@@ -1,0 +1,69 @@
+"""Who takes part in a comparison: bundles as they are stored, and baselines made of their source data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dgdd_cli.bundle.read import Bundle
+from dgdd_cli.config import Protocol
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.errors import DataError
+from dgdd_cli.evaluation.baselines import baseline_rows
+from dgdd_cli.evaluation.compare import Contestant, TrainingSet
+
+
+def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
+    """A bundle as it is stored: its uint8 images, its labels, its normalisation."""
+    manifest = bundle.manifest
+
+    def draw(repeat: int) -> TrainingSet:
+        return bundle.images, bundle.labels
+
+    return Contestant(
+        name=str(bundle.path),
+        method=manifest.method.name,
+        kind="bundle",
+        sources=manifest.domains,
+        normalisation=bundle_normalisation(bundle),
+        epochs=protocol.epochs,
+        images=len(bundle),
+        draw=draw,
+        bundle_id=manifest.id,
+    )
+
+
+def bundle_normalisation(bundle: Bundle) -> Normalisation:
+    """The normalisation that the manifest declares."""
+    declared = bundle.manifest.normalise
+    return Normalisation(declared.mean, declared.std, declared.origin)
+
+
+def baseline_contestant(
+    name: str, source: DomainDataset, *, ipc: int, seed: int, normalisation: Normalisation, protocol: Protocol
+) -> Contestant:
+    """Real source images under the same protocol; `whole` has its own number of epochs."""
+    whole = name == "whole"
+
+    def draw(repeat: int) -> TrainingSet:
+        rows = baseline_rows(name, source, ipc=ipc, seed=seed, repeat=repeat)
+        return source.images[rows], source.labels[rows]
+
+    return Contestant(
+        name=f"{name} ({', '.join(source.domain_names)})",
+        method=name,
+        kind="baseline",
+        sources=source.domain_names,
+        normalisation=normalisation,
+        epochs=protocol.whole_epochs if whole else protocol.epochs,
+        images=len(source) if whole else ipc * len(source.class_names),
+        draw=draw,
+    )
+
+
+def check_classes(bundle: Bundle, class_names: Sequence[str], dataset: str) -> None:
+    """Raise DataError unless the dataset's classes are the bundle's, in the same order: labels are indices."""
+    if tuple(class_names) != bundle.manifest.classes:
+        raise DataError(
+            f"{bundle.path} was distilled for other classes than those of {dataset!r}",
+            hint="--dataset NAME_OR_FOLDER names the dataset to test on",
+        )

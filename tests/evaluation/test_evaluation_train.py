@@ -1,0 +1,55 @@
+import torch
+
+from dgdd_cli.config import Protocol
+from dgdd_cli.evaluation.metrics import accuracy
+from dgdd_cli.evaluation.train import predict, train
+from dgdd_cli.networks import build
+
+
+def trained(dataset, protocol, epochs, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    network = build("convnet", num_classes=3, image_size=8, generator=generator, width=8)
+    ticks: list[int] = []
+    train(
+        network, dataset.images, dataset.labels, protocol, dataset.normalisation, generator, epochs=epochs, tick=ticks.append
+    )
+    assert ticks == list(range(1, epochs + 1))
+    return network
+
+
+def test_training_learns_the_training_set(shapes):
+    dataset, protocol = shapes(), Protocol(augment="crop", batch=16)
+    untrained, network = trained(dataset, protocol, 0), trained(dataset, protocol, 30)
+    before, after = (
+        accuracy(predict(n, dataset.images, protocol, dataset.normalisation), dataset.labels) for n in (untrained, network)
+    )
+    assert after > 0.9 > before + 0.2
+
+
+def test_training_repeats_bit_by_bit(shapes):
+    dataset, protocol = shapes(), Protocol(augment="color_crop_cutout_flip_scale_rotate", batch=16)
+    first, again, other = (trained(dataset, protocol, 3, seed) for seed in (0, 0, 1))
+    for a, b in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+
+
+def test_the_rate_drops_at_half_time(shapes, monkeypatch):
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def spy(self, *arguments, **named):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    trained(shapes(), Protocol(augment="none", batch=1000, rate=0.02, drop=0.5), 4)
+    assert rates == [0.02, 0.02, 0.01, 0.01]
+
+
+def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(shapes):
+    dataset, protocol = shapes(), Protocol(augment="none")
+    network = trained(dataset, protocol, 1)
+    probabilities = predict(network, dataset.images, protocol, dataset.normalisation)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(dataset)))
+    torch.testing.assert_close(probabilities[:2], predict(network, dataset.images[:2], protocol, dataset.normalisation))
