@@ -202,7 +202,8 @@ def distill(
     facts = bundle_facts(run, located, source, result, chosen)
     manifest = write_bundle(out, bundle_tensors(result), facts, overwrite=force)
     checkpoint.unlink(missing_ok=True)
-    document = {
+    peak = peak_memory_bytes()
+    document: dict[str, Any] = {
         "schema": "dgdd.distill/1",
         "bundle": str(out),
         "id": manifest.id,
@@ -217,12 +218,12 @@ def distill(
         "seed": run.seed,
         "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
         "skipped_images": source.skipped,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak,
     }
     held = f"{held_out} held out" if held_out else "no domain held out"
     human = (
         f"{out}: {len(result.labels)} images, {run.ipc} per class, {run.method} on {located.name} "
-        f"({', '.join(sources)}; {held}), {result.steps} steps, peak memory {document['peak_memory_bytes'] / 2**30:.2f} GiB"
+        f"({', '.join(sources)}; {held}), {result.steps} steps, peak memory {peak / 2**30:.2f} GiB"
     )
     output.result(document, human=human, quiet=str(out))
     output.hint(f"dgdd evaluate {out}")

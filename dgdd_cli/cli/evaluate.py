@@ -42,7 +42,10 @@ def evaluate(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", "-t", envvar="DGDD_TARGET", help="Domains to test on; default: the bundle's own target.",
+            "--target",
+            "-t",
+            envvar="DGDD_TARGET",
+            help="Domains to test on; default: the bundle's own target.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -234,10 +237,15 @@ def _list(values: list[str] | None) -> list[str]:
 
 
 def _dataset_of(bundles: list[Bundle]) -> str:
+    from dgdd_cli.data.catalog import entry_for
+
     names = {bundle.manifest.source.dataset for bundle in bundles}
     if len(names) > 1:
         raise UsageError(f"the bundles come from several datasets: {', '.join(sorted(names))}", hint="--dataset NAME")
-    return names.pop()
+    (name,) = names
+    if entry_for(name) is None:  # a bundle never holds the path of somebody's folder
+        raise UsageError(f"{name!r} is a folder set: say where it lies", hint=f"--dataset path/to/{name}")
+    return name
 
 
 def _image_size(bundles: list[Bundle]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dgdd_cli.bundle.container import read_container, write_container
 from dgdd_cli.errors import DataError, UsageError
 
-KIND = "dgdd.checkpoint/1"
+SCHEMA = "dgdd.checkpoint/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,24 @@ def save_checkpoint(path: Path, state: State, digest: str) -> None:
         "labels": state.labels.cpu(),
         "domains": state.domains.cpu(),
     }
-    write_container(path, tensors, {"schema": KIND, "step": state.step, "digest": digest}, overwrite=True)
+    write_container(path, tensors, {"schema": SCHEMA, "step": state.step, "digest": digest}, overwrite=True)
 
 
 def load_checkpoint(path: Path, digest: str) -> State:
     """The state that was saved. Raises DataError (not a checkpoint) or UsageError (of another run)."""
     tensors, document = read_container(path, kind="checkpoint")
-    wanted = {"images", "velocity", "labels", "domains"}
-    if document.get("schema") != KIND or set(tensors) != wanted or not isinstance(document.get("step"), int):
-        raise DataError(f"{path} is not a checkpoint of this version", hint="--force starts afresh")
+    step = document.get("step")
+    shape = tensors["images"].shape
+    if (
+        not isinstance(step, int)
+        or step < 0
+        or tensors["velocity"].shape != shape
+        or any(tensors[name].shape != shape[:1] for name in ("labels", "domains"))
+    ):
+        raise DataError(f"{path} is not a checkpoint that can be continued", hint="--force starts afresh")
     if document.get("digest") != digest:
         raise UsageError(
             f"{path} belongs to a run with other settings or other data",
             hint="repeat the settings of that run with --resume, or --force to start afresh",
         )
-    return State(step=document["step"], **tensors)
+    return State(step=step, **tensors)

@@ -32,7 +32,9 @@ def choose_device(asked: str) -> Choice:
     if device.type == "cuda":
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= found:
-            raise UsageError(f"device {asked!r} was asked for, but {found} CUDA devices were found", hint="--device cpu")
+            raise UsageError(
+                f"device {asked!r} was asked for, but {found} CUDA devices were found", hint="--device cpu"
+            )
         return _cuda(device, "asked for")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' was asked for, but Metal is not available", hint="--device cpu")

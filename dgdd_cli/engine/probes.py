@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.seeds import stream
-from dgdd_cli.networks import build
+from dgdd_cli.networks import Network, build
 from dgdd_cli.progress import Progress
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
@@ -28,7 +28,7 @@ CHUNK = 256  # images a forward pass: larger ones only cost memory
 class View:
     """The eyes of a probe: images in [0, 1] to features (N, F)."""
 
-    network: nn.Module
+    network: Network
     augmentation: Draw
     mean: Tensor  # (3,)
     std: Tensor  # (3,)

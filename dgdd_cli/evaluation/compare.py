@@ -96,6 +96,4 @@ def compare(
         for target, dataset in targets.items():
             probabilities = predict(network, dataset.images, protocol, contestant.normalisation)
             scores.setdefault((i, name, target), []).append(score(probabilities, dataset.labels))
-    return [
-        Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()
-    ]
+    return [Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()]

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
 
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.resnet import ResNet18
 
 
-class Network(Protocol):
-    """What a network offers: features (N, F) for matching, logits (N, num_classes) for classification."""
+Network = ConvNet | ResNet18  # both give features (N, F) for matching and logits (N, num_classes)
 
-    def features(self, images: Tensor) -> Tensor: ...
-
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"convnet": ConvNet, "resnet18": ResNet18}
+NETWORKS: dict[str, type[ConvNet] | type[ResNet18]] = {"convnet": ConvNet, "resnet18": ResNet18}
 
 
 def build(
     name: str, *, num_classes: int, image_size: int, generator: torch.Generator, width: int = 128
-) -> ConvNet | ResNet18:
+) -> Network:
     """Build the network `name` for float32 images (N, 3, image_size, image_size) with weights drawn from `generator`.
 
     `width` is the ConvNet's number of channels; ResNet-18 keeps its own. Raises UnknownName.

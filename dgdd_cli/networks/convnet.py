@@ -38,8 +38,8 @@ class ConvNet(nn.Module):
             nn.init.uniform_(weight, -bound, bound, generator=generator)
             nn.init.uniform_(bias, -bound, bound, generator=generator)
         for layer in self.normalisations:
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            assert isinstance(layer, nn.GroupNorm)
+            layer.reset_parameters()  # ones and zeros: nothing is drawn
 
     def features(self, images: Tensor) -> Tensor:
         maps = images

@@ -8,7 +8,9 @@ def test_a_stream_is_its_seed_and_its_name():
 
 
 def test_streams_of_other_names_and_seeds_differ():
-    draws = {tuple(torch.rand(2, generator=stream(*key)).tolist()) for key in [(0, "a"), (1, "a"), (0, "b"), (0, "a", 0)]}
+    draws = {
+        tuple(torch.rand(2, generator=stream(*key)).tolist()) for key in [(0, "a"), (1, "a"), (0, "b"), (0, "a", 0)]
+    }
     assert len(draws) == 4
 
 

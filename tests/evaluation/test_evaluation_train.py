@@ -11,7 +11,14 @@ def trained(dataset, protocol, epochs, seed=0):
     network = build("convnet", num_classes=3, image_size=8, generator=generator, width=8)
     ticks: list[int] = []
     train(
-        network, dataset.images, dataset.labels, protocol, dataset.normalisation, generator, epochs=epochs, tick=ticks.append
+        network,
+        dataset.images,
+        dataset.labels,
+        protocol,
+        dataset.normalisation,
+        generator,
+        epochs=epochs,
+        tick=ticks.append,
     )
     assert ticks == list(range(1, epochs + 1))
     return network
@@ -19,9 +26,11 @@ def trained(dataset, protocol, epochs, seed=0):
 
 def test_training_learns_the_training_set(shapes):
     dataset, protocol = shapes(), Protocol(augment="crop", batch=16)
+    labels = dataset.labels
     untrained, network = trained(dataset, protocol, 0), trained(dataset, protocol, 30)
     before, after = (
-        accuracy(predict(n, dataset.images, protocol, dataset.normalisation), dataset.labels) for n in (untrained, network)
+        accuracy(predict(n, dataset.images, protocol, dataset.normalisation), dataset.labels)
+        for n in (untrained, network)
     )
     assert after > 0.9 > before + 0.2
 

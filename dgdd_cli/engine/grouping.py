@@ -1,0 +1,224 @@
+"""From a dataset to groups of images that look alike: features, K-means, and how the groups relate to what is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.distill import normalisation_of
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.networks import build
+from dgdd_cli.progress import Progress, silent
+from dgdd_cli.risk.kmeans import kmeans
+from dgdd_cli.risk.merge import merge_small
+from dgdd_cli.risk.purity import purity
+from dgdd_cli.risk.silhouette import distances, sample_rows, silhouette_within
+
+Features = Literal["pixels", "convnet"]
+Per = Literal["all", "class"]
+AUTO_RANGE = range(2, 11)  # the numbers of groups that `auto` compares
+
+_PIXEL_SIDE = 32  # larger images are averaged down to this before their pixels become features
+_BATCH_PIXELS = 2**18  # per forward pass: 256 images of 32 x 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """G groups of N images in F features; a group of `per="class"` holds images of one class, `group_classes[g]`.
+
+    silhouette: of the groups within all images, or the mean over classes weighted by their images; None where no two
+    groups can be compared. purity: share of images in their group's most frequent class or domain.
+    """
+
+    assignments: Tensor  # (N,) int64 in [0, G)
+    centroids: Tensor  # (G, F) float32
+    group_classes: Tensor | None  # (G,) int64
+    sizes: Tensor  # (G,) int64
+    features: str  # in words, for the record
+    silhouette: float | None
+    purity_class: float
+    purity_domain: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Images that are grouped together: all, or those of one class."""
+
+    label: int | None
+    name: str
+    rows: Tensor  # (n,) int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The groups of one part; `missing` groups could not be formed, `given_up` were merged away."""
+
+    assignments: Tensor  # (n,) int64
+    centroids: Tensor  # (K, F)
+    silhouette: float | None
+    missing: int
+    given_up: int
+
+
+def group_dataset(
+    dataset: DomainDataset,
+    *,
+    groups: int | Literal["auto"],
+    features: Features = "pixels",
+    per: Per = "all",
+    seed: int = 0,
+    minimum: int | None = None,
+    progress: Progress = silent,
+) -> Grouping:
+    """K-means groups of all images, or `groups` of them within each class, on the CPU; the seed decides them.
+
+    `auto` takes the number from 2 to 10 with the largest silhouette, the smaller one where two tie, for each class by
+    itself. Groups below `minimum` images are merged into the nearest (of the same class). Raises UsageError for more
+    groups than images and for numbers below 1, DataError for a dataset without images.
+    """
+    if minimum is not None and minimum < 1:
+        raise UsageError(f"the smallest group cannot have {minimum} images", hint="--minimum 5")
+    if len(dataset) == 0:
+        raise DataError(f"{dataset.name} has no images to group")
+    parts = _parts(dataset, per)
+    if groups != "auto":
+        _check_number(groups, parts)
+    vectors = _vectors(dataset, features, seed, progress)
+
+    notes = [f"class {dataset.class_names[c]!r} has no images and gets no group" for c in _empty_classes(dataset, per)]
+    numbers = [_candidates(groups, len(part.rows)) for part in parts]
+    ticks, total = itertools.count(1), sum(map(len, numbers))
+    found = [
+        _cluster(vectors[part.rows], own, part, seed, minimum, lambda: progress("grouping", next(ticks), total))
+        for part, own in zip(parts, numbers, strict=True)
+    ]
+    assignments = torch.empty(len(dataset), dtype=torch.int64)
+    count = 0
+    for part, own in zip(parts, found, strict=True):
+        assignments[part.rows] = own.assignments + count
+        count += len(own.centroids)
+        if own.missing:
+            notes.append(f"{part.name}: {own.missing} groups fewer, because it has too few different images")
+    if given_up := sum(own.given_up for own in found):
+        notes.append(f"{given_up} groups with fewer than {minimum} images were merged into their neighbours")
+    if all(len(own.centroids) == 1 for own in found):
+        what = "class is one group" if per == "class" else "image is in one group"
+        notes.append(f"every {what}: a risk over {'the groups of a class' if per == 'class' else 'groups'} is the mean")
+    return Grouping(
+        assignments=assignments,
+        centroids=torch.cat([own.centroids for own in found]),
+        group_classes=_classes(parts, found) if per == "class" else None,
+        sizes=torch.bincount(assignments, minlength=count),
+        features=_describe(dataset, features),
+        silhouette=_weighted([(own.silhouette, len(own.assignments)) for own in found]),
+        purity_class=purity(assignments, dataset.labels),
+        purity_domain=purity(assignments, dataset.domains),
+        notes=tuple(notes),
+    )
+
+
+def _cluster(
+    points: Tensor, numbers: Sequence[int], part: _Part, seed: int, minimum: int | None, tick: Callable[[], None]
+) -> _Found:
+    """The best by silhouette of K-means with each of the numbers of groups, the earlier one where two tie."""
+    rows = sample_rows(len(points), stream(seed, "cluster", "silhouette", part.name))
+    between = distances(points[rows])
+    best: _Found | None = None
+    for number in numbers:
+        means = kmeans(points, number, stream(seed, "cluster", "kmeans", part.name, number))
+        merged = merge_small(means.assignments, means.centroids, minimum or 1)
+        score = silhouette_within(between, merged.assignments[rows])
+        found = _Found(merged.assignments, merged.centroids, score, number - len(means.centroids), merged.given_up)
+        if best is None or (score is not None and (best.silhouette is None or score > best.silhouette)):
+            best = found
+        tick()
+    assert best is not None
+    return best
+
+
+def _candidates(groups: int | Literal["auto"], count: int) -> list[int]:
+    return [groups] if groups != "auto" else [k for k in AUTO_RANGE if k < count] or [1]
+
+
+def _classes(parts: list[_Part], found: list[_Found]) -> Tensor:
+    labels = torch.tensor([part.label for part in parts], dtype=torch.int64)
+    return labels.repeat_interleave(torch.tensor([len(own.centroids) for own in found]))
+
+
+def _weighted(scores: list[tuple[float | None, int]]) -> float | None:
+    known = [(score, weight) for score, weight in scores if score is not None]
+    return sum(s * w for s, w in known) / sum(w for _, w in known) if known else None
+
+
+def _parts(dataset: DomainDataset, per: Per) -> list[_Part]:
+    if per == "all":
+        return [_Part(None, "all images", torch.arange(len(dataset)))]
+    rows = [(dataset.labels == c).nonzero().squeeze(1) for c in range(len(dataset.class_names))]
+    names = [f"class {name!r}" for name in dataset.class_names]
+    return [_Part(c, name, own) for c, (name, own) in enumerate(zip(names, rows, strict=True)) if len(own)]
+
+
+def _vectors(dataset: DomainDataset, features: Features, seed: int, progress: Progress) -> Tensor:
+    """Float32 features of every image, (N, F)."""
+    size = dataset.image_size
+    side = min(size, _PIXEL_SIDE)
+    if features == "pixels":
+        network = None
+        width = 3 * side * side
+    else:
+        network = build(
+            "convnet",
+            num_classes=len(dataset.class_names),
+            image_size=size,
+            generator=stream(seed, "cluster", "network"),
+        ).eval()
+        width = network.classifier.in_features
+    norm = normalisation_of(dataset)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (norm.mean, norm.std))
+    vectors = torch.empty(len(dataset), width)
+    for rows in _batches(len(dataset), max(1, _BATCH_PIXELS // (size * size))):
+        images = dataset.images[rows].float() / 255  # (B, 3, H, W)
+        with torch.no_grad():
+            if network is None:
+                seen = torch.nn.functional.adaptive_avg_pool2d(images, side).flatten(1)
+            else:
+                seen = network.features((images - mean) / std)
+        vectors[rows] = seen
+        progress("features", min(rows.stop, len(dataset)), len(dataset))
+    return vectors
+
+
+def _batches(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def _describe(dataset: DomainDataset, features: Features) -> str:
+    if features == "pixels":
+        side = min(dataset.image_size, _PIXEL_SIDE)
+        return f"pixels in [0, 1] at {side} x {side}"
+    norm = normalisation_of(dataset)
+    return f"last block of a random convnet at {dataset.image_size} px, pixels normalised by {norm.origin}"
+
+
+def _check_number(groups: int, parts: list[_Part]) -> None:
+    if groups < 1:
+        raise UsageError(f"{groups} groups are not possible", hint="--groups 10, or --groups auto")
+    smallest = min(parts, key=lambda part: len(part.rows))
+    if groups > len(smallest.rows):
+        count = len(smallest.rows)
+        raise UsageError(
+            f"{groups} groups are more than the {count} image{'s' if count > 1 else ''} of {smallest.name}",
+            hint=f"--groups {count} or fewer, or --groups auto",
+        )
+
+
+def _empty_classes(dataset: DomainDataset, per: Per) -> list[int]:
+    return (dataset.counts().sum(1) == 0).nonzero().squeeze(1).tolist() if per == "class" else []

@@ -1,0 +1,157 @@
+"""The verb `evaluate`, run in this process through the same entry as the console script."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dgdd_cli.__main__ import run
+
+QUICK = ["--epochs", "2", "--set", "width=8", "--repeats", "2", "--progress", "none"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGDD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DGDD_DATA", raising=False)
+
+
+@pytest.fixture
+def bundle(shapes_folder, tmp_path, capsys) -> Path:
+    out = tmp_path / "b.safetensors"
+    arguments = ["--target", "cyan", "--ipc", "2", "--image-size", "8", "--method", "balanced-random"]
+    assert run(["distill", str(shapes_folder), *arguments, "--out", str(out), "-q"]) == 0
+    capsys.readouterr()
+    return out
+
+
+def evaluate(bundle: Path, folder: Path, *more: str) -> int:
+    return run(["evaluate", str(bundle), "--dataset", str(folder), *QUICK, *more])
+
+
+def document_of(capsys) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_document_says_what_was_measured_and_how(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "--json", "--target", "cyan,blue") == 0
+    document = document_of(capsys)
+    assert document["schema"] == "dgdd.evaluate/1"
+    assert document["protocol"]["epochs"] == 2
+    assert document["protocol"]["selection"] == "last"
+    unseen, seen = document["results"]
+    assert (unseen["target"], unseen["setting"]) == ("cyan", "unseen domain")
+    assert (seen["target"], seen["setting"]) == ("blue", "in-domain")
+    for result in (unseen, seen):
+        assert len(result["accuracy"]["values"]) == 2
+        assert result["accuracy"]["mean"] == pytest.approx(sum(result["accuracy"]["values"]) / 2)
+        assert set(result["per_class"]) == {"bar", "box", "dot"}
+        mean = sum(result["per_class"].values()) / 3
+        assert mean == pytest.approx(result["accuracy"]["mean"])  # the classes are of one size
+        assert result["worst_class"]["accuracy"] == min(result["per_class"].values())
+        assert 0 <= result["ece"]["mean"] <= 1
+    summary = document["summary"][0]
+    assert summary["gap"] == pytest.approx(seen["accuracy"]["mean"] - unseen["accuracy"]["mean"])
+    assert summary["worst_cell"]["accuracy"] <= summary["worst_target"]["accuracy"]
+
+
+def test_the_same_call_gives_the_same_figures(bundle, shapes_folder, capsys):
+    documents = []
+    for seed in ("0", "0", "1"):
+        assert evaluate(bundle, shapes_folder, "--json", "--seed", seed) == 0
+        documents.append(document_of(capsys)["results"])
+    assert documents[0] == documents[1]
+    assert documents[0] != documents[2]
+
+
+def test_networks_baselines_and_bundles_in_one_call(bundle, shapes_folder, capsys):
+    arguments = ["--baseline", "random,balanced-random,whole", "--network", "convnet,resnet18", "--repeats", "1"]
+    assert (
+        run(["evaluate", str(bundle), str(bundle), "--dataset", str(shapes_folder), *QUICK, *arguments, "--json"]) == 0
+    )
+    results = document_of(capsys)["results"]
+    found = [(r["method"], r["network"]) for r in results]
+    names = ["balanced-random", "balanced-random", "random", "balanced-random", "whole"]
+    assert found == [(name, network) for name in names for network in ("convnet", "resnet18")]
+    assert {r["training_images"] for r in results if r["method"] == "whole"} == {30}
+    assert {r["training_images"] for r in results if r["kind"] == "baseline" and r["method"] != "whole"} == {6}
+
+
+def test_people_see_a_table_with_the_protocol(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder) == 0
+    said = capsys.readouterr().out
+    for words in ("unseen domain", "±", "protocol dm: 2 epochs", "last epoch", "worst class"):
+        assert words in said
+
+
+def test_quiet_prints_the_number_alone(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "-q") == 0
+    captured = capsys.readouterr()
+    assert 0 <= float(captured.out) <= 1
+    assert captured.err == ""
+
+
+def test_the_accuracy_gate(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "--min-accuracy", "0", "--json") == 0
+    assert document_of(capsys)["gate_failures"] == []
+    assert evaluate(bundle, shapes_folder, "--min-accuracy", "1", "--json") == 4
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["gate_failures"]) == 1  # the document comes all the same
+    assert "below 1" in captured.err
+
+
+def test_the_gap_gate_needs_both_kinds_of_target(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "--max-gap", "1", "--json") == 4
+    assert "unknown" in document_of(capsys)["gate_failures"][0]
+    assert evaluate(bundle, shapes_folder, "--max-gap", "1", "--target", "cyan", "--target", "amber", "-q") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words", "hint"),
+    [
+        (["--target", "cyn"], 2, "cyn", "cyan"),
+        (["--network", "resnet19"], 2, "resnet19", "resnet18"),
+        (["--baseline", "radnom"], 2, "radnom", "random"),
+        (["--set", "epoch=3"], 2, "epoch", "epochs"),
+        (["--epochs", "0"], 2, "epochs", ""),
+        (["--device", "cuda:9"], 2, "cuda:9", "--device cpu"),
+    ],
+)
+def test_what_a_user_can_get_wrong(bundle, shapes_folder, capsys, arguments, code, words, hint):
+    assert evaluate(bundle, shapes_folder, *arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert words in captured.err
+    assert hint in captured.err
+
+
+def test_another_dataset_is_refused(bundle, capsys):
+    assert run(["evaluate", str(bundle), "--dataset", "digits", "--target", "scan", *QUICK]) == 3
+    assert "other classes" in capsys.readouterr().err
+
+
+def test_a_folder_set_must_be_named(bundle, capsys):
+    assert run(["evaluate", str(bundle), *QUICK]) in (2, 3)
+    assert "--dataset" in capsys.readouterr().err
+
+
+def test_a_class_that_the_target_lacks(bundle, shapes_folder, capsys):
+    for image in (shapes_folder / "cyan" / "box").iterdir():
+        image.unlink()
+    assert evaluate(bundle, shapes_folder) == 3
+    captured = capsys.readouterr()
+    assert "box" in captured.err
+    assert "--allow-missing-classes" in captured.err
+    assert evaluate(bundle, shapes_folder, "--allow-missing-classes", "--json") == 0
+    assert set(document_of(capsys)["results"][0]["per_class"]) == {"bar", "dot"}
+
+
+def test_a_bundle_that_is_none(tmp_path, capsys):
+    fake = tmp_path / "fake.safetensors"
+    fake.write_bytes(b"no bundle")
+    assert run(["evaluate", str(fake)]) == 3
+    assert run(["evaluate", str(tmp_path / "absent.safetensors")]) == 3
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,133 @@
+import tomllib
+
+import pytest
+
+from dgdd_cli.config import (
+    Distillation,
+    Protocol,
+    Recipe,
+    merge,
+    parse_assignments,
+    recipe_names,
+    recipe_text,
+    resolve,
+    to_toml,
+    validate,
+)
+from dgdd_cli.errors import DataError, UnknownName, UsageError
+
+
+@pytest.mark.parametrize("method", recipe_names())
+def test_every_recipe_is_valid_and_says_where_it_comes_from(method):
+    text = recipe_text(method)
+    assert text.startswith("# ")
+    validate(Recipe, tomllib.loads(text))
+    assert resolve({"dataset": "digits", "method": method}).method == method
+
+
+def test_the_methods_of_the_first_release_are_there():
+    assert {"random", "balanced-random", "kmeans", "dm", "dm-balanced", "sgs"} <= set(recipe_names())
+
+
+def test_dm_and_dm_balanced_differ_in_the_weights_alone():
+    dm, balanced = (tomllib.loads(recipe_text(name)) for name in ("dm", "dm-balanced"))
+    assert dm["matching"].pop("weights") == "share"
+    assert balanced["matching"].pop("weights") == "equal"
+    assert dm == balanced
+
+
+def test_sgs_is_dm_balanced_with_surgery():
+    sgs, balanced = (tomllib.loads(recipe_text(name)) for name in ("sgs", "dm-balanced"))
+    assert sgs.pop("surgery")["name"] == "spectral"
+    assert sgs == balanced
+
+
+def test_layers_flag_over_file_over_recipe_over_default(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('dataset = "pacs"\nipc = 3\nseed = 4\n[recipe.optimiser]\nsteps = 7\nmomentum = 0.25\n')
+    run = resolve({"ipc": 5}, file=file, assignments=["optimiser.momentum=0.75"])
+    assert (run.dataset, run.ipc, run.seed, run.image_size) == ("pacs", 5, 4, 32)
+    assert run.recipe.optimiser.steps == 7
+    assert run.recipe.optimiser.momentum == 0.75
+    assert run.recipe.surgery.pool == "class"
+
+
+def test_the_printed_configuration_loads_as_itself(tmp_path):
+    run = resolve({"dataset": "digits", "target": "scan"}, assignments=["surgery.power=2", "probes.augment=crop"])
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(run))
+    assert resolve({}, file=file) == run
+
+
+def test_assignments_are_toml_or_words():
+    assert parse_assignments(["a.b=1", "a.c=true", 'd="x"', "e=share"]) == {
+        "a": {"b": 1, "c": True},
+        "d": "x",
+        "e": "share",
+    }
+
+
+@pytest.mark.parametrize("text", ["steps", "=3", "a..b=1", "A=1", "a b=2"])
+def test_a_malformed_assignment_is_refused(text):
+    with pytest.raises(UsageError, match="key=value"):
+        parse_assignments([text])
+
+
+def test_merge_keeps_what_is_not_given():
+    assert merge({"a": 1, "t": {"x": 1, "y": 2}}, {"a": None, "t": {"y": 3}}) == {"a": 1, "t": {"x": 1, "y": 3}}
+
+
+def test_an_unknown_key_names_the_near_one():
+    with pytest.raises(UnknownName) as caught:
+        resolve({"dataset": "digits"}, assignments=["surgery.divresity=2"])
+    assert "recipe.surgery.diversity" in caught.value.hint
+
+
+def test_an_unknown_method_names_the_near_one():
+    with pytest.raises(UnknownName) as caught:
+        resolve({"dataset": "digits", "method": "sgd"})
+    assert "sgs" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"ipc": 0}, "ipc"),
+        ({"image_size": 4}, "image_size"),
+        ({"seed": -1}, "seed"),
+        ({"recipe": {"probes": {"source": "bank:0"}}}, "probes.source"),
+        ({"recipe": {"optimiser": {"image_rate": float("inf")}}}, "image_rate"),
+        ({"recipe": {"optimiser": {"steps": -5}}}, "steps"),
+    ],
+)
+def test_a_value_out_of_range_is_a_usage_error_that_names_the_key(flags, words):
+    with pytest.raises(UsageError, match=words):
+        resolve({"dataset": "digits", **flags})
+
+
+def test_a_file_of_another_method_is_not_mixed_in(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(resolve({"dataset": "digits", "method": "dm"})))
+    with pytest.raises(UsageError, match="'dm'"):
+        resolve({"method": "sgs"}, file=file)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="cannot read"):
+        resolve({"dataset": "digits"}, file=tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("ipc = = 3")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        resolve({"dataset": "digits"}, file=broken)
+
+
+def test_the_digest_follows_settings_and_data():
+    run = Distillation(dataset="digits")
+    assert run.digest("a") == Distillation(dataset="digits").digest("a")
+    assert len({run.digest("a"), run.digest("b"), Distillation(dataset="digits", seed=1).digest("a")}) == 3
+
+
+def test_the_protocol_refuses_what_it_does_not_know():
+    with pytest.raises(UnknownName) as caught:
+        validate(Protocol, {"epoch": 3}, origin="the protocol")
+    assert "epochs" in caught.value.hint
