@@ -187,7 +187,13 @@ def differences(
     for method, other in pairs:
         gaps = [a - b for t in targets for a, b in zip(accuracy[method][t], accuracy[other][t], strict=True)]
         error = statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else None
-        yield {"method": method, "minus": other, "mean": statistics.fmean(gaps), "standard_error": error, "n": len(gaps)}
+        yield {
+            "method": method,
+            "minus": other,
+            "mean": statistics.fmean(gaps),
+            "standard_error": error,
+            "n": len(gaps),
+        }
 
 
 def markdown(report: dict[str, Any]) -> str:

@@ -122,6 +122,7 @@ def distill(
     debug: DebugOption = False,
 ) -> None:
     """Distil a multi-domain image set into a few synthetic images per class, for a domain nobody saw."""
+    from dgdd_cli.bundle.atomic import check_output
     from dgdd_cli.config import resolve, to_toml
 
     output = output_from(json, quiet, progress, debug)
@@ -137,7 +138,7 @@ def distill(
     run = resolve(_given(flags), file=config, assignments=assignments or ())
     out = out.expanduser()
     if not print_config:
-        _check_output(out, force)
+        check_output(out, overwrite=force)
 
     from dgdd_cli.data.hold_out import check_cells, split_domains
     from dgdd_cli.data.load import locate, read, resolve_domain
@@ -233,12 +234,3 @@ def _given(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags without those that were not given, so that an absent table stays absent."""
     kept = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
     return {key: value for key, value in kept.items() if value is not None and value != {}}
-
-
-def _check_output(out: Path, force: bool) -> None:
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder", hint=f"--out {out / 'bundle.safetensors'}")
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists already", hint="--force overwrites it, --out names another file")
-    if not out.parent.is_dir():
-        raise UsageError(f"the folder {out.parent} does not exist", hint=f"mkdir -p {out.parent}")

@@ -96,6 +96,7 @@ def group_dataset(
     notes = [f"class {dataset.class_names[c]!r} has no images and gets no group" for c in _empty_classes(dataset, per)]
     numbers = [_candidates(groups, len(part.rows)) for part in parts]
     ticks, total = itertools.count(1), sum(map(len, numbers))
+    progress("grouping", 0, total)
     found = [
         _cluster(vectors[part.rows], own, part, seed, minimum, lambda: progress("grouping", next(ticks), total))
         for part, own in zip(parts, numbers, strict=True)
@@ -160,7 +161,7 @@ def _weighted(scores: list[tuple[float | None, int]]) -> float | None:
 
 def _parts(dataset: DomainDataset, per: Per) -> list[_Part]:
     if per == "all":
-        return [_Part(None, "all images", torch.arange(len(dataset)))]
+        return [_Part(None, "the dataset", torch.arange(len(dataset)))]
     rows = [(dataset.labels == c).nonzero().squeeze(1) for c in range(len(dataset.class_names))]
     names = [f"class {name!r}" for name in dataset.class_names]
     return [_Part(c, name, own) for c, (name, own) in enumerate(zip(names, rows, strict=True)) if len(own)]

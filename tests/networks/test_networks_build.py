@@ -5,7 +5,7 @@ import torch
 
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.networks import NETWORKS, build
-from dgdd_cli.networks.convnet import depth_for
+from dgdd_cli.networks.convnet import depth_for, halve
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -63,3 +63,13 @@ def test_an_unknown_network_names_the_near_one():
     with pytest.raises(UnknownName, match="convnt") as caught:
         build("convnt", num_classes=3, image_size=32, generator=seeded())
     assert "convnet" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (2, 5)])
+def test_halving_is_average_pooling(size):
+    maps = torch.randn(3, 4, *size, generator=seeded(), requires_grad=True)
+    ours, library = halve(maps), torch.nn.functional.avg_pool2d(maps, 2)
+    torch.testing.assert_close(ours, library)
+    weight = torch.randn(ours.shape, generator=seeded(1))
+    for_ours, for_library = (torch.autograd.grad(pooled, maps, weight)[0] for pooled in (ours, library))
+    torch.testing.assert_close(for_ours, for_library)

@@ -1,0 +1,104 @@
+"""`dgdd` and `python -m dgdd_cli`: run the app, and turn whatever goes wrong into a line, a hint and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+from dgdd_cli.errors import DgddError
+
+FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 130, 141, 143
+
+
+def main() -> NoReturn:
+    """Run this process's command line and exit with its code; SIGTERM stops it as Ctrl-C does, with code 143."""
+    terminated = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+        terminated.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (absent when the caller closed it)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    code = run(sys.argv[1:])
+    sys.exit(TERMINATED if terminated and code == INTERRUPTED else code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; every failure is told on stderr, none leaves as an exception."""
+    debug = "--debug" in arguments or os.environ.get("DGDD_DEBUG", "").lower() not in ("", "0", "false", "no", "off")
+    try:
+        from dgdd_cli.cli.app import app
+
+        code = app(list(arguments), prog_name="dgdd", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return _tell("interrupted", None, code) if code == INTERRUPTED else int(code)
+    except SystemExit as stop:
+        return _abandon_stdout() if isinstance(stop.__context__, BrokenPipeError) else _code_of(stop)
+    except BrokenPipeError:
+        return _abandon_stdout()
+    except BaseException as problem:
+        if debug:
+            traceback.print_exc()
+        return _explain(problem, debug)
+
+
+def _explain(problem: BaseException, debug: bool) -> int:
+    """Tell what went wrong and what to type; return the exit code."""
+    if isinstance(problem, DgddError):
+        return _tell(problem.message, problem.hint, problem.exit_code)
+    if isinstance(problem, KeyboardInterrupt):
+        return _tell("interrupted", None, INTERRUPTED)
+    if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
+        return _explain_usage(problem)
+    if isinstance(problem, OSError):
+        if problem.filename is None and not sys.stdout.closed:
+            _abandon_stdout()  # it may be stdout itself that is full
+        where = f": {os.fsdecode(problem.filename)}" if problem.filename is not None else ""
+        return _tell(f"{problem.strerror or problem}{where}", None, FAILED)
+    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
+        return _tell("out of memory", "a smaller --image-size or --ipc, or --device cpu", FAILED)
+    hint = (
+        "report it together with the traceback above" if debug else "run it again with --debug and report the traceback"
+    )
+    return _tell(f"internal: {type(problem).__name__}: {problem}", hint, FAILED)
+
+
+def _explain_usage(problem: Any) -> int:
+    """A usage error of Typer, whose class has no public name but always this shape."""
+    command = getattr(getattr(problem, "ctx", None), "command_path", "dgdd")
+    if near := getattr(problem, "possibilities", None):
+        return _tell(problem.message, f"did you mean {' or '.join(near)}?\n{command} --help", problem.exit_code)
+    return _tell(problem.format_message(), f"{command} --help", problem.exit_code)
+
+
+def _tell(message: str, hint: str | None, code: int) -> int:
+    from dgdd_cli.cli.output import Output
+
+    with contextlib.suppress(SystemExit, OSError):  # nobody may be reading stderr either
+        Output().error(message, hint)
+    return code
+
+
+def _abandon_stdout() -> int:
+    """Point stdout at nothing: the interpreter flushes it once more at its end, and that must not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return BROKEN_PIPE
+
+
+def _code_of(stop: SystemExit) -> int:
+    return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else FAILED
+
+
+if __name__ == "__main__":
+    main()

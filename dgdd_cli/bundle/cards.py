@@ -1,0 +1,140 @@
+"""The pages that accompany exported images: a dataset card for people and hubs, Croissant metadata for machines."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+from dgdd_cli.bundle.manifest import Manifest
+from dgdd_cli.text import printable
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def dataset_card(manifest: Manifest) -> str:
+    """README.md of an exported set: the hub's YAML header, origin, licence, and how to load it."""
+    m = manifest
+    size = next((name for limit, name in _SIZES if m.images.count < limit), "1M<n<10M")
+    title = f"{m.source.dataset}, distilled with {m.method.name}"
+    rows = [
+        ("method", m.method.name),
+        ("images", f"{m.images.count}, {m.images.ipc} per class, {m.images.height} x {m.images.width} pixels"),
+        ("classes", str(len(m.classes))),
+        ("source domains", ", ".join(m.domains)),
+        ("held-out target", m.target or "none"),
+        ("seed, steps", f"{m.seed}, {m.steps}"),
+        ("bundle", f"{m.schema_name}, id {m.id}"),
+        ("source data", f"{m.source.dataset}, fingerprint {m.source.fingerprint[:16]}"),
+        ("licence of the source data", m.source.licence),
+        ("citation of the source data", m.source.citation),
+    ]
+    table = "\n".join(f"| {name} | {_markdown(value)} |" for name, value in rows)
+    mean, std = (", ".join(f"{v:.4f}" for v in values) for values in (m.normalise.mean, m.normalise.std))
+    return f"""---
+pretty_name: {json.dumps(title)}
+task_categories: [image-classification]
+size_categories: [{json.dumps(size)}]
+tags: [dataset-distillation, domain-generalisation]
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: ["*/*.png", "metadata.csv"]
+---
+
+# {_markdown(title)}
+
+Synthetic training images that stand for a whole dataset, made by dgdd. They are lossless copies of the pixels in the
+bundle, not normalised. Before a network apply mean ({mean}) and std ({std}) to pixels in [0, 1].
+
+| | |
+|---|---|
+{table}
+
+`metadata.csv` gives label, source domain and index in the bundle for every file. Folder names are class names with
+unusual characters replaced, and loaders that number classes by folder do so alphabetically.
+
+```python
+torchvision.datasets.ImageFolder("DIR")   # torchvision
+datasets.load_dataset("DIR")              # Hugging Face datasets
+```
+"""
+
+
+def croissant(manifest: Manifest, metadata_sha256: str) -> str:
+    """Croissant 1.1 JSON-LD of an exported set; `metadata_sha256` is that of metadata.csv."""
+    m = manifest
+    fields = [("file_name", "sc:Text"), ("label", "sc:Text"), ("domain", "sc:Text"), ("index", "sc:Integer")]
+    document: dict[str, Any] = {
+        "@context": {
+            "@language": "en",
+            "@vocab": "https://schema.org/",
+            "sc": "https://schema.org/",
+            "cr": "http://mlcommons.org/croissant/",
+            "dct": "http://purl.org/dc/terms/",
+            "prov": "http://www.w3.org/ns/prov#",
+            "citeAs": "cr:citeAs",
+            "column": "cr:column",
+            "conformsTo": "dct:conformsTo",
+            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+            "extract": "cr:extract",
+            "field": "cr:field",
+            "fileObject": "cr:fileObject",
+            "includes": "cr:includes",
+            "recordSet": "cr:recordSet",
+            "source": "cr:source",
+        },
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "name": f"{m.source.dataset}-{m.method.name}-{m.id}",
+        "description": f"{m.images.ipc} synthetic images per class distilled from {m.source.dataset} "
+        f"({', '.join(m.domains)}) with {m.method.name}.",
+        "version": m.id,
+        "license": m.source.licence,
+        "citeAs": m.source.citation,
+        "keywords": ["dataset distillation", "domain generalisation"],
+        "prov:wasDerivedFrom": {"@type": "sc:Dataset", "name": m.source.dataset, "identifier": m.source.fingerprint},
+        "prov:wasGeneratedBy": {"@type": "prov:Activity", "name": "dgdd distill", "description": m.method.name},
+        "distribution": [
+            {
+                "@type": "cr:FileObject",
+                "@id": "metadata.csv",
+                "name": "metadata.csv",
+                "contentUrl": "metadata.csv",
+                "encodingFormat": "text/csv",
+                "sha256": metadata_sha256,
+            },
+            {
+                "@type": "cr:FileSet",
+                "@id": "images",
+                "name": "images",
+                "encodingFormat": "image/png",
+                "includes": "*/*.png",
+            },
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "records",
+                "name": "records",
+                "field": [
+                    {
+                        "@type": "cr:Field",
+                        "@id": f"records/{name}",
+                        "name": name,
+                        "dataType": kind,
+                        "source": {"fileObject": {"@id": "metadata.csv"}, "extract": {"column": name}},
+                    }
+                    for name, kind in fields
+                ],
+            }
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _markdown(text: str) -> str:
+    shown = html.escape(printable(text.replace("\n", " ").replace("\t", " "), length=1000), quote=False)
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", shown)

@@ -1,0 +1,63 @@
+"""Write a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from dgdd_cli.bundle.container import tensor_sha256, write_container
+from dgdd_cli.bundle.manifest import SCHEMA, BundleFacts, Manifest, identify, parse
+from dgdd_cli.bundle.read import check_tensors
+from dgdd_cli.text import canonical_json
+from dgdd_cli.errors import DataError
+
+# One ranged request for the first 100 kB of a remote file then shows the whole manifest.
+HEADER_GOAL_BYTES = 64_000
+
+
+def write_bundle(path: Path, tensors: Mapping[str, Tensor], facts: BundleFacts, *, overwrite: bool = False) -> Manifest:
+    """Write a bundle of the schema `dgdd/1` and return its manifest; equal arguments give equal bytes.
+
+    tensors: `images` uint8 (N, 3, H, W), `labels` int64 (N), `domains` int64 (N, -1 = mixed), optionally
+    `soft_labels` float32 (N, C) and `groups` int64 (N, -1 = none); N = IPC x classes. What is written is held to the
+    same rules as what is read. Where the counts per cell would lift the header over 64 kB, they are left out.
+    Raises DataError for tensors that break the rules, UsageError when `path` exists and `overwrite` is false,
+    DgddError when the disk does not take the file.
+    """
+    try:
+        manifest = complete_manifest(tensors, facts)
+    except ValueError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
+    write_container(Path(path), tensors, manifest.document(), overwrite=overwrite)
+    return manifest
+
+
+def complete_manifest(tensors: Mapping[str, Tensor], facts: BundleFacts) -> Manifest:
+    """`facts` with what the tensors add: layout, hashes and id. Raises ValueError when they do not fit together."""
+    if "images" not in tensors or tensors["images"].ndim != 4:
+        raise ValueError("images must be (N, 3, H, W)")
+    count, _, height, width = tensors["images"].shape
+    document = facts.document() | {
+        "schema": SCHEMA,
+        "images": {
+            "count": count,
+            "ipc": count // len(facts.classes),
+            "height": height,
+            "width": width,
+            "layout": "NCHW",
+            "space": "pixels-u8",
+        },
+        "hashes": {name: tensor_sha256(tensor) for name, tensor in tensors.items()},
+    }
+    if _escaped_bytes(document) > HEADER_GOAL_BYTES:
+        document["source"] |= {"counts": {}}
+    manifest = parse(Manifest, document | {"id": identify(document)})
+    check_tensors(tensors, manifest)
+    return manifest
+
+
+def _escaped_bytes(document: Mapping[str, object]) -> int:
+    # The manifest is a JSON text inside a JSON header, so its quotes and backslashes count twice.
+    return len(canonical_json(canonical_json(document)).encode()) + 1000

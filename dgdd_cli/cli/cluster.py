@@ -1,0 +1,255 @@
+"""`dgdd cluster`: a dataset in, a groups file out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from dgdd_cli.cli.complete import complete_dataset
+from dgdd_cli.cli.options import (
+    BUDGET,
+    DATA,
+    METHOD,
+    OUTPUT,
+    CacheOption,
+    DataOption,
+    DebugOption,
+    ForceOption,
+    ImageSizeOption,
+    JsonOption,
+    OfflineOption,
+    ProgressOption,
+    QuietOption,
+    SeedOption,
+    SkipCorruptOption,
+    cache_folder,
+    check_output,
+    output_from,
+)
+from dgdd_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from dgdd_cli.bundle.groups import GroupsFacts
+    from dgdd_cli.data.dataset import DomainDataset
+    from dgdd_cli.engine.grouping import Grouping
+
+
+def cluster(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="A catalog name (digits, pacs ...) or a folder <domain>/<class>/<image>.",
+            autocompletion=complete_dataset,
+            show_default=False,
+        ),
+    ],
+    groups: Annotated[
+        str,
+        typer.Option(
+            "--groups",
+            "-g",
+            metavar="<int|auto>",
+            envvar="DGDD_GROUPS",
+            help="How many groups (with --per class: in each class); auto: by silhouette, 2 to 10.",
+            rich_help_panel=BUDGET,
+            show_default=False,
+        ),
+    ],
+    domains: Annotated[
+        str | None,
+        typer.Option(
+            "--domains",
+            metavar="<a,b>",
+            help="Only these domains, e.g. the sources of a distillation. Default: all.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    data: DataOption = None,
+    image_size: ImageSizeOption = None,
+    skip_corrupt: SkipCorruptOption = False,
+    offline: OfflineOption = False,
+    features: Annotated[
+        Literal["pixels", "convnet"],
+        typer.Option(
+            "--features",
+            help="What is compared: pixels, or features of a random network.",
+            rich_help_panel=METHOD,
+        ),
+    ] = "pixels",
+    per: Annotated[
+        Literal["all", "class"],
+        typer.Option("--per", help="Group all images, or each class by itself.", rich_help_panel=METHOD),
+    ] = "all",
+    minimum: Annotated[
+        int | None,
+        typer.Option("--minimum", min=1, help="Merge groups with fewer images than this.", rich_help_panel=METHOD),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The groups file to write.", rich_help_panel=OUTPUT)] = Path(
+        "groups.safetensors"
+    ),
+    force: ForceOption = False,
+    seed: SeedOption = None,
+    cache_dir: CacheOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    progress: ProgressOption = "auto",
+    debug: DebugOption = False,
+) -> None:
+    """Split a dataset into K-means groups: the subpopulations that a robust method watches."""
+    output = output_from(json, quiet, progress, debug)
+    number = _number(groups)
+    out = out.expanduser()
+    check_output(out, force)
+
+    from dgdd_cli.bundle.groups import write_groups
+    from dgdd_cli.data.load import locate, read, resolve_domain
+    from dgdd_cli.engine.grouping import group_dataset
+
+    located = locate(dataset, data_dir=data)
+    wanted = [resolve_domain(located, name) for name in _names(domains)] if domains is not None else None
+    with output.progress() as report:
+        images = read(
+            located,
+            image_size=image_size or (located.entry.default_image_size if located.entry else 32),
+            domains=wanted,
+            skip_corrupt=skip_corrupt,
+            cache_dir=cache_folder(cache_dir),
+            offline=offline,
+            progress=report,
+        )
+        found = group_dataset(
+            images,
+            groups=number,
+            features=features,
+            per=per,
+            seed=seed or 0,
+            minimum=minimum,
+            progress=report,
+        )
+    for line in (*images.notes, *found.notes):
+        output.warn(line)
+    manifest = write_groups(
+        out,
+        found.assignments,
+        found.centroids,
+        _facts(images, found, per, seed or 0),
+        group_classes=found.group_classes,
+        overwrite=force,
+    )
+    document = {
+        "schema": "dgdd.cluster/1",
+        "groups_file": str(out),
+        "id": manifest.id,
+        "dataset": images.name,
+        "fingerprint": manifest.fingerprint,
+        "domains": list(images.domain_names),
+        "images": len(images),
+        "skipped_images": images.skipped,
+        "image_size": images.image_size,
+        "per": per,
+        "features": found.features,
+        "seed": seed or 0,
+        "groups": _described(images, found),
+        "silhouette": found.silhouette,
+        "purity": {"class": found.purity_class, "domain": found.purity_domain},
+        "notes": list(found.notes),
+    }
+    output.result(document, human=_report(document), quiet=str(out))
+    output.hint(f"dgdd inspect {shlex.quote(str(out))}")
+
+
+def _number(groups: str) -> int | Literal["auto"]:
+    if groups.strip().lower() == "auto":
+        return "auto"
+    try:
+        number = int(groups)
+    except ValueError:  # not digits, or thousands of them
+        raise UsageError(f"--groups {groups[:40]!r} is neither a number nor auto", hint="--groups 10") from None
+    if number < 1:
+        raise UsageError(f"{number} groups are not possible", hint="--groups 10, or --groups auto")
+    return number
+
+
+def _names(domains: str) -> list[str]:
+    names = [name.strip() for name in domains.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
+    return names
+
+
+def _facts(images: DomainDataset, found: Grouping, per: Literal["all", "class"], seed: int) -> GroupsFacts:
+    from dgdd_cli.bundle.groups import GroupsFacts
+    from dgdd_cli.engine.describe import software
+
+    return GroupsFacts(
+        dataset=images.name,
+        fingerprint=images.fingerprint(),
+        domain_fingerprints=images.domain_fingerprints(),
+        image_size=images.image_size,
+        classes=images.class_names,
+        domains=images.domain_names,
+        per=per,
+        features=found.features,
+        seed=seed,
+        silhouette=found.silhouette,
+        purity_class=found.purity_class,
+        purity_domain=found.purity_domain,
+        software=software(),
+    )
+
+
+def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:
+    """Size and most frequent class and domain of every group."""
+    from dgdd_cli.risk.purity import contingency
+
+    classes = contingency(found.assignments, images.labels).max(1)
+    domains = contingency(found.assignments, images.domains).max(1)
+    return [
+        {
+            "group": group,
+            "size": size,
+            "class": images.class_names[int(classes.indices[group])],
+            "class_share": int(classes.values[group]) / size,
+            "domain": images.domain_names[int(domains.indices[group])],
+            "domain_share": int(domains.values[group]) / size,
+        }
+        for group, size in enumerate(found.sizes.tolist())
+    ]
+
+
+def _report(document: dict[str, Any]) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+
+    from dgdd_cli.cli.output import cell
+
+    table = Table()
+    for heading in ("group", "images"):
+        table.add_column(heading, justify="right")
+    table.add_column("most frequent class", overflow="fold")
+    table.add_column("of group", justify="right")
+    table.add_column("most frequent domain", overflow="fold")
+    table.add_column("of group", justify="right")
+    for row in document["groups"]:
+        table.add_row(
+            str(row["group"]),
+            str(row["size"]),
+            cell(row["class"]),
+            f"{row['class_share']:.0%}",
+            cell(row["domain"]),
+            f"{row['domain_share']:.0%}",
+        )
+    silhouette, purity = document["silhouette"], document["purity"]
+    said = "undefined (one group)" if silhouette is None else f"{silhouette:.3f}"
+    summary = (
+        f"{document['groups_file']}: {len(document['groups'])} groups of {document['images']} images of "
+        f"{document['dataset']} ({', '.join(document['domains'])}), {document['features']}"
+    )
+    figures = f"silhouette {said}; purity against classes {purity['class']:.3f}, domains {purity['domain']:.3f}"
+    return Group(table, cell(summary), cell(figures))

@@ -1,0 +1,119 @@
+"""The options that several verbs share, each defined once, and the folders and Output they lead to.
+
+A value is None when neither the flag nor its DGDD_* variable was given, so that a configuration file or a recipe can
+still decide.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from dgdd_cli.cli.output import Output, ProgressStyle
+from dgdd_cli.errors import UsageError
+
+DATA, METHOD, BUDGET, RUNTIME, OUTPUT = "Data", "Method", "Budget", "Runtime", "Output"  # the panels of --help
+
+
+def _home_expanded(path: Path | None) -> Path | None:
+    return path.expanduser() if path else None
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=OUTPUT)]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only the path or the number on stdout.", rich_help_panel=OUTPUT)
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT)]
+ProgressOption = Annotated[
+    ProgressStyle,
+    typer.Option(
+        "--progress",
+        envvar="DGDD_PROGRESS",
+        help="A bar on a terminal and lines elsewhere (auto), or always one of them, or none.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+DebugOption = Annotated[
+    bool, typer.Option("--debug", envvar="DGDD_DEBUG", help="Show tracebacks.", rich_help_panel=RUNTIME)
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="DGDD_DATA",
+        callback=_home_expanded,
+        help="Folder that holds the datasets, each in its own (DIR/pacs, DIR/vlcs ...).",
+        rich_help_panel=DATA,
+    ),
+]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--image-size",
+        envvar="DGDD_IMAGE_SIZE",
+        min=8,
+        max=1024,
+        help="Side in pixels to which every image is brought.",
+        rich_help_panel=DATA,
+    ),
+]
+SkipCorruptOption = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave unreadable images out and count them.", rich_help_panel=DATA)
+]
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline", envvar=["DGDD_OFFLINE", "HF_HUB_OFFLINE"], help="Never use the network.", rich_help_panel=DATA
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        envvar="DGDD_CACHE",
+        callback=_home_expanded,
+        help="Folder for decoded and downloaded data.",
+        rich_help_panel=RUNTIME,
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", envvar="DGDD_SEED", min=0, help="Every random draw follows from it.", rich_help_panel=RUNTIME
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", envvar="DGDD_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUNTIME),
+]
+
+
+def output_from(json: bool, quiet: bool, progress: ProgressStyle, debug: bool) -> Output:
+    """The Output that the options ask for. Raises UsageError when they contradict each other."""
+    if json and quiet:
+        raise UsageError("--json and --quiet exclude each other", hint="give one of them")
+    return Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug)
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Raise UsageError, before any work is done, when `path` cannot become an output file."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint=f"--out {path / 'NAME.safetensors'}")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already", hint="--force overwrites it, --out names another file")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"the folder {path.parent} is not writable", hint="--out names a file elsewhere")
+
+
+def cache_folder(given: Path | None) -> Path:
+    """Where decoded and downloaded data is kept: what was given, else under XDG_CACHE_HOME, else the platform's."""
+    if given:
+        return given
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(xdg) / "dgdd" if os.path.isabs(xdg) else platformdirs.user_cache_path("dgdd", appauthor=False)

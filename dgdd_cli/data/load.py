@@ -1,0 +1,188 @@
+"""From a name or a path to a DomainDataset: the pixels of the domains asked for, and of no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.data.cache import cache_file, content_key, load_cached, store
+from dgdd_cli.data.catalog import CatalogEntry
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.decode import Sample, decode_samples
+from dgdd_cli.data.folder import list_samples
+from dgdd_cli.data.hub import fetch, read_parquet
+from dgdd_cli.data.locate import Located, locate, resolve_domain
+from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.progress import Progress, silent
+
+__all__ = ["Located", "load_dataset", "locate", "read", "resolve_domain"]
+
+SMALLEST, LARGEST = 8, 1024  # pixels
+
+
+def read(
+    located: Located,
+    *,
+    image_size: int,
+    domains: Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+    cache_dir: Path | None = None,
+    hub_cache: Path | None = None,
+    offline: bool = False,
+    progress: Progress = silent,
+) -> DomainDataset:
+    """Decode the named domains (default: all), and no others, at image_size x image_size pixels.
+
+    Domain indices follow the order given; the class list is always the whole one. Raises UsageError for a size outside
+    8..1024 or a domain named twice, DataError for what cannot be read; with `skip_corrupt` corrupt images are left out
+    and counted.
+    """
+    if not SMALLEST <= image_size <= LARGEST:
+        raise UsageError(f"image size {image_size} is not between {SMALLEST} and {LARGEST}", hint="--image-size 32")
+    wanted = [resolve_domain(located, name) for name in (located.domain_names if domains is None else domains)]
+    if len(set(wanted)) != len(wanted):
+        raise UsageError(f"a domain is named twice: {', '.join(wanted)}", hint="name each domain once")
+    if located.entry is not None and located.entry.name == "digits":
+        from dgdd_cli.data.digits import draw_digits  # here: scikit-learn and matplotlib take a second to import
+
+        images, labels, index = (torch.from_numpy(part) for part in draw_digits(wanted, image_size, progress))
+        return _dataset(located, wanted, images, labels, index)
+    samples, notes = _samples(located, wanted, hub_cache, offline, progress)
+    total = sum(map(len, samples))
+    images = torch.empty(total, 3, image_size, image_size, dtype=torch.uint8)  # (N, 3, H, W), filled domain by domain
+    labels = torch.empty(total, dtype=torch.int64)
+    index = torch.empty(total, dtype=torch.int64)
+    skipped: list[str] = []
+    filled = 0
+    for d, name in enumerate(wanted):
+        out = images[filled : filled + len(samples[d])]
+        kept = _fill(name, samples[d], out, skip_corrupt, cache_dir, notes, progress)
+        here = slice(filled, filled + len(kept))
+        labels[here] = torch.tensor([sample.label for sample in samples[d]], dtype=torch.int64)[kept]
+        index[here] = d
+        skipped += _without(samples[d], kept)
+        filled += len(kept)
+    if skipped:
+        more = f" and {len(skipped) - 4} more" if len(skipped) > 4 else ""
+        notes.append(f"left out {len(skipped)} corrupt images: {', '.join(skipped[:4])}{more}")
+    return _dataset(
+        located, wanted, images[:filled], labels[:filled], index[:filled], skipped=len(skipped), notes=notes
+    )
+
+
+def load_dataset(
+    name_or_path: str | Path,
+    *,
+    data_dir: Path | None = None,
+    image_size: int = 32,
+    domains: Sequence[str] | None = None,
+    skip_corrupt: bool = False,
+    cache_dir: Path | None = None,
+    hub_cache: Path | None = None,
+    offline: bool = False,
+    progress: Progress = silent,
+) -> DomainDataset:
+    """`read(locate(...))` in one step; a `Path` is always a folder, never a catalog name."""
+    name = str(name_or_path.absolute()) if isinstance(name_or_path, Path) else name_or_path
+    return read(
+        locate(name, data_dir=data_dir),
+        image_size=image_size,
+        domains=domains,
+        skip_corrupt=skip_corrupt,
+        cache_dir=cache_dir,
+        hub_cache=hub_cache,
+        offline=offline,
+        progress=progress,
+    )
+
+
+def _samples(
+    located: Located, wanted: Sequence[str], hub_cache: Path | None, offline: bool, progress: Progress
+) -> tuple[list[list[Sample]], list[str]]:
+    if located.layout is not None:
+        layout = located.layout
+        found = [list_samples(layout, name) for name in wanted]
+        return [samples for samples, _ in found], [*layout.notes, *(note for _, notes in found for note in notes)]
+    assert located.entry is not None
+    paths = located.parquet or fetch(
+        located.entry, looked_in=located.looked_in, hub_cache=hub_cache, offline=offline, progress=progress
+    )
+    return [read_parquet(paths, located.entry, name) for name in wanted], []
+
+
+def _fill(
+    domain: str,
+    samples: Sequence[Sample],
+    out: Tensor,  # (N, 3, H, W) uint8; its first rows become the images
+    skip_corrupt: bool,
+    cache_dir: Path | None,
+    notes: list[str],
+    progress: Progress,
+) -> Tensor:
+    """Decode one domain, or take it from the cache; returns which samples the first rows of `out` are, int64."""
+    path = None
+    if cache_dir is not None:
+        path = cache_file(cache_dir, content_key(samples, out.shape[-1], f"checking {domain}", progress))
+        kept = load_cached(path, len(samples), out)
+        if kept is not None and (skip_corrupt or len(kept) == len(samples)):
+            return _some(domain, kept)
+    broken: set[int] = set()
+    with closing(decode_samples(samples, out, f"decoding {domain}", progress)) as failures:
+        for failure in failures:
+            if not skip_corrupt:
+                raise DataError(
+                    f"{samples[failure.index].name} cannot be read: {failure.reason}",
+                    hint="--skip-corrupt leaves such images out and counts them",
+                )
+            broken.add(failure.index)
+    kept = torch.tensor([i for i in range(len(samples)) if i not in broken], dtype=torch.int64)
+    if broken:
+        out[: len(kept)] = out[kept]
+    _some(domain, kept)
+    if path is not None:
+        problem = store(path, out[: len(kept)], kept)
+        if problem is not None:
+            notes.append(f"the decoded images could not be cached in {cache_dir}: {problem}")
+    return kept
+
+
+def _some(domain: str, kept: Tensor) -> Tensor:
+    if not len(kept):
+        raise DataError(f"no image of the domain {domain!r} could be read", hint="check that its files are images")
+    return kept
+
+
+def _without(samples: Sequence[Sample], kept: Tensor) -> list[str]:
+    if len(kept) == len(samples):
+        return []
+    present = set(kept.tolist())
+    return [sample.name for i, sample in enumerate(samples) if i not in present]
+
+
+def _dataset(
+    located: Located,
+    wanted: Sequence[str],
+    images: Tensor,
+    labels: Tensor,
+    index: Tensor,
+    *,
+    skipped: int = 0,
+    notes: Sequence[str] = (),
+) -> DomainDataset:
+    entry: CatalogEntry | None = located.entry
+    return DomainDataset(
+        name=located.name,
+        images=images,
+        labels=labels,
+        domains=index,
+        class_names=located.class_names,
+        domain_names=tuple(wanted),
+        licence=entry.licence if entry else "not stated",
+        normalisation=Normalisation(entry.mean, entry.std, entry.normalisation_origin) if entry else None,
+        skipped=skipped,
+        notes=tuple(dict.fromkeys(notes)),
+    )

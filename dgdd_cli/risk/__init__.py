@@ -1,0 +1,1 @@
+"""Groups of a dataset and how their losses are aggregated."""
