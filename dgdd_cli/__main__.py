@@ -62,7 +62,7 @@ def _explain(problem: BaseException, debug: bool) -> int:
     if isinstance(problem, OSError):
         if problem.filename is None and not sys.stdout.closed:
             _abandon_stdout()  # it may be stdout itself that is full
-        where = f": {os.fsdecode(problem.filename)}" if problem.filename is not None else ""
+        where = f": {problem.filename}" if problem.filename is not None else ""
         return _tell(f"{problem.strerror or problem}{where}", None, FAILED)
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
         return _tell("out of memory", "a smaller --image-size or --ipc, or --device cpu", FAILED)
@@ -90,9 +90,8 @@ def _tell(message: str, hint: str | None, code: int) -> int:
 
 def _abandon_stdout() -> int:
     """Point stdout at nothing: the interpreter flushes it once more at its end, and that must not fail again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # a stdout in memory has no number
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return BROKEN_PIPE
 
 

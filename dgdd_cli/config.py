@@ -83,7 +83,7 @@ class Optimiser(Settings):
     """Projected SGD on the pixels in [0, 1]; the rate is per image: the step uses image_rate · IPC / 10."""
 
     steps: Annotated[int, Field(ge=0, le=10_000_000)] = 200
-    image_rate: Positive = 0.5
+    image_rate: Positive = 0.3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
 
@@ -122,7 +122,7 @@ class Protocol(Settings):
     """
 
     name: Literal["dm"] = "dm"
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 150
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     whole_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
     batch: Annotated[int, Field(ge=1)] = 32
     rate: Positive = 0.01

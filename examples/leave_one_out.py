@@ -66,7 +66,7 @@ def dgdd(options: argparse.Namespace, *arguments: str) -> str:
     command = [sys.executable, "-m", "dgdd_cli", *arguments]
     if options.data:
         command += ["--data", options.data]
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode:
         raise SystemExit(f"{shlex.join(command)}\nexit code {run.returncode}\n{run.stderr}")
     return run.stdout
@@ -201,8 +201,8 @@ def markdown(report: dict[str, Any]) -> str:
     protocol = report["protocol"]
     targets = report["targets"]
     lines = [
-        f"Accuracy (%) on the held-out domain. {report['dataset']} at {report['image_size']} px, {report['ipc']} images "
-        f"per class, {report['seeds']} distillation seed(s) x {report['repeats']} trainings, mean ± std over seeds. "
+        f"Accuracy (%) on the held-out domain. {report['dataset']} at {report['image_size']} px, {report['ipc']} "
+        f"images per class, {report['seeds']} distillation seed(s) x {report['repeats']} trainings, mean ± std over seeds. "
         f"Protocol {protocol['name']}: {protocol['epochs']} epochs, batch {protocol['batch']}, ConvNet width "
         f"{protocol['width']}, {protocol['precision']}, last epoch; `whole` trains on all source images for "
         f"{protocol['whole_epochs']} epochs (± over trainings). Device: {report['device']}.",

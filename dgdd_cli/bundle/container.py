@@ -33,8 +33,8 @@ from dgdd_cli.bundle.header import (
     read_header,
 )
 from dgdd_cli.bundle.layout import LAYOUTS, NUMPY
-from dgdd_cli.text import canonical_json, printable
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import canonical_json, printable
 
 _WORDS = {"bundle": "bundle", "groups": "groups file", "checkpoint": "checkpoint"}
 _REMEDY = {

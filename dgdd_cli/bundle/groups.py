@@ -137,12 +137,13 @@ def passed_checks(file: GroupsFile) -> list[str]:
 def check_groups_match(file: GroupsFile, dataset: DomainDataset) -> None:
     """Raise DataError unless the groups were made for exactly this dataset, its domains and its image size."""
     manifest = file.manifest
-    if len(file) == len(dataset) and manifest.fingerprint == dataset.fingerprint():
+    same_order = manifest.domains == dataset.domain_names  # the fingerprint does not know it, the rows follow it
+    if same_order and len(file) == len(dataset) and manifest.fingerprint == dataset.fingerprint():
         return
     hint = f"make groups for it: dgdd cluster {dataset.name} --image-size {dataset.image_size}"
     if manifest.dataset == dataset.name and manifest.image_size != dataset.image_size:
         why = f"made at {manifest.image_size} px, and the images are read at {dataset.image_size}"
-    elif manifest.dataset == dataset.name and set(manifest.domains) != set(dataset.domain_names):
+    elif manifest.dataset == dataset.name and manifest.domains != dataset.domain_names:
         why = f"made for the domains {', '.join(manifest.domains)}, not {', '.join(dataset.domain_names)}"
     else:
         why = f"made for another dataset ({manifest.dataset}, {len(file)} images), not {dataset.name} ({len(dataset)})"

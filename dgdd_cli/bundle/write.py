@@ -10,8 +10,8 @@ from torch import Tensor
 from dgdd_cli.bundle.container import tensor_sha256, write_container
 from dgdd_cli.bundle.manifest import SCHEMA, BundleFacts, Manifest, identify, parse
 from dgdd_cli.bundle.read import check_tensors
-from dgdd_cli.text import canonical_json
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import canonical_json
 
 # One ranged request for the first 100 kB of a remote file then shows the whole manifest.
 HEADER_GOAL_BYTES = 64_000

@@ -31,7 +31,7 @@ _EXAMPLES = {
     "distill": [
         "dgdd distill digits --ipc 10 --method sgs",
         "dgdd distill pacs --data ~/datasets --target sketch --out pacs.safetensors",
-        "dgdd distill path/to/domain/class/images --target none --ipc 1",
+        "dgdd distill ./my-dataset --target none --ipc 1",
     ],
     "evaluate": [
         "dgdd evaluate bundle.safetensors",

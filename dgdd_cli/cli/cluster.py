@@ -26,7 +26,6 @@ from dgdd_cli.cli.options import (
     SeedOption,
     SkipCorruptOption,
     cache_folder,
-    check_output,
     output_from,
 )
 from dgdd_cli.errors import UsageError
@@ -102,10 +101,12 @@ def cluster(
     debug: DebugOption = False,
 ) -> None:
     """Split a dataset into K-means groups: the subpopulations that a robust method watches."""
+    from dgdd_cli.bundle.atomic import check_output
+
     output = output_from(json, quiet, progress, debug)
     number = _number(groups)
     out = out.expanduser()
-    check_output(out, force)
+    check_output(out, overwrite=force)
 
     from dgdd_cli.bundle.groups import write_groups
     from dgdd_cli.data.load import locate, read, resolve_domain

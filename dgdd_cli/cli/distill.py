@@ -21,6 +21,7 @@ from dgdd_cli.cli.options import (
     ForceOption,
     ImageSizeOption,
     JsonOption,
+    KernelsOption,
     OfflineOption,
     ProgressOption,
     QuietOption,
@@ -115,6 +116,7 @@ def distill(
     ] = 30.0,
     seed: SeedOption = None,
     device: DeviceOption = None,
+    kernels: KernelsOption = "auto",
     cache_dir: CacheOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -198,6 +200,7 @@ def distill(
             state=state,
             keep=lambda now: save_checkpoint(checkpoint, now, digest),
             keep_seconds=checkpoint_seconds,
+            kernels=kernels,
             progress=report,
         )
     facts = bundle_facts(run, located, source, result, chosen)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dgdd_cli.bundle.read import Bundle
-    from dgdd_cli.data.load import Located
 
 
 def evaluate(
@@ -40,12 +39,12 @@ def evaluate(
         list[Path], typer.Argument(help="One or more bundles.", metavar="BUNDLE...", show_default=False)
     ],
     target: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
             "--target",
             "-t",
             envvar="DGDD_TARGET",
-            help="Domains to test on; default: the bundle's own target.",
+            help="Domains to test on, with commas; default: the bundle's own target.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -69,13 +68,13 @@ def evaluate(
     ] = False,
     offline: OfflineOption = False,
     network: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
             "--network", envvar="DGDD_NETWORK", help="convnet, resnet18; several with commas.", rich_help_panel=METHOD
         ),
     ] = None,
     baseline: Annotated[
-        list[str] | None,
+        str | None,
         typer.Option(
             "--baseline",
             envvar="DGDD_BASELINE",
@@ -232,8 +231,8 @@ def evaluate(
         raise GateFailed("; ".join(failures))
 
 
-def _list(values: list[str] | None) -> list[str]:
-    return [name.strip() for value in values or [] for name in value.split(",") if name.strip()]
+def _list(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _dataset_of(bundles: list[Bundle]) -> str:
@@ -272,9 +271,9 @@ def _table(document: dict[str, Any]) -> Table:
 
     protocol = document["protocol"]
     caption = (
-        f"{document['dataset']} at {document['image_size']} px; protocol {protocol['name']}: {protocol['epochs']} epochs"
-        f" (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, SGD {protocol['rate']:g}, "
-        f"{protocol['augment']}, {protocol['precision']}, score of the {protocol['selection']} epoch; "
+        f"{document['dataset']} at {document['image_size']} px; protocol {protocol['name']}: "
+        f"{protocol['epochs']} epochs (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, "
+        f"SGD {protocol['rate']:g}, {protocol['augment']}, {protocol['precision']}, score of the {protocol['selection']} epoch; "
         f"mean ± std over {document['repeats']} repeats"
     )
     table = Table(caption=caption, caption_justify="left")

@@ -91,24 +91,23 @@ DeviceOption = Annotated[
     typer.Option("--device", envvar="DGDD_DEVICE", help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUNTIME),
 ]
 
+KernelsOption = Annotated[
+    str,
+    typer.Option(
+        "--kernels",
+        envvar="DGDD_KERNELS",
+        metavar="<auto|triton|torch>",
+        help="Spectral surgery in Triton or in plain torch; `dgdd inspect` says which is chosen and why.",
+        rich_help_panel=RUNTIME,
+    ),
+]
+
 
 def output_from(json: bool, quiet: bool, progress: ProgressStyle, debug: bool) -> Output:
     """The Output that the options ask for. Raises UsageError when they contradict each other."""
     if json and quiet:
         raise UsageError("--json and --quiet exclude each other", hint="give one of them")
     return Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug)
-
-
-def check_output(path: Path, force: bool) -> None:
-    """Raise UsageError, before any work is done, when `path` cannot become an output file."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint=f"--out {path / 'NAME.safetensors'}")
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists already", hint="--force overwrites it, --out names another file")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} does not exist", hint=f"mkdir -p {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"the folder {path.parent} is not writable", hint="--out names a file elsewhere")
 
 
 def cache_folder(given: Path | None) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dgdd_cli.data.catalog import CatalogEntry, fold, folder_domain
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import check_name, printable
 
 LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin"}
 EXPECTED = "expected DIR/<domain>/<class>/<image>, for example DIR/photo/dog/1.jpg and DIR/sketch/dog/1.png"
@@ -83,7 +84,7 @@ def read_layout(root: Path, entry: CatalogEntry | None) -> Layout:
 
 
 def _own_folders(inside: list[os.DirEntry[str]], root: Path, notes: list[str]) -> list[os.DirEntry[str]]:
-    """The sub-folders, without links that lead back to the root or above it."""
+    """The sub-folders, without links that lead back to the root or above it; their names must be printable."""
     above = {root.resolve(), *root.resolve().parents}
     kept = []
     for found in inside:
@@ -92,6 +93,13 @@ def _own_folders(inside: list[os.DirEntry[str]], root: Path, notes: list[str]) -
         if found.is_symlink() and Path(found.path).resolve() in above:
             notes.append(f"left out {found.path}: a link that leads back to a folder above it")
             continue
+        try:
+            check_name(found.name)
+        except ValueError as error:
+            raise DataError(
+                f"the folder name {printable(found.name)!r} {error}",
+                hint="rename the folder: it names a domain or class",
+            ) from None
         kept.append(found)
     return kept
 

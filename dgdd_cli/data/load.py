@@ -18,6 +18,7 @@ from dgdd_cli.data.hub import fetch, read_parquet
 from dgdd_cli.data.locate import Located, locate, resolve_domain
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.text import printable
 
 __all__ = ["Located", "load_dataset", "locate", "read", "resolve_domain"]
 
@@ -135,7 +136,7 @@ def _fill(
         for failure in failures:
             if not skip_corrupt:
                 raise DataError(
-                    f"{samples[failure.index].name} cannot be read: {failure.reason}",
+                    f"{printable(samples[failure.index].name)} cannot be read: {failure.reason}",
                     hint="--skip-corrupt leaves such images out and counts them",
                 )
             broken.add(failure.index)
@@ -160,7 +161,7 @@ def _without(samples: Sequence[Sample], kept: Tensor) -> list[str]:
     if len(kept) == len(samples):
         return []
     present = set(kept.tolist())
-    return [sample.name for i, sample in enumerate(samples) if i not in present]
+    return [printable(sample.name) for i, sample in enumerate(samples) if i not in present]
 
 
 def _dataset(

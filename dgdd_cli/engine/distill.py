@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.config import Probes, Recipe
+from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.checkpoint import State
 from dgdd_cli.engine.probes import CHUNK, make_view, probe_source
@@ -98,6 +99,7 @@ def distill(
     state: State | None = None,
     keep: Keep | None = None,
     keep_seconds: float = 30.0,
+    kernels: str = "auto",
     progress: Progress = silent,
 ) -> Distilled:
     """Distil `source` to IPC images a class by projected SGD on the pixels.
@@ -106,9 +108,12 @@ def distill(
     `keep_seconds` (the clock decides when a checkpoint is written, never what is computed) and on Ctrl-C, which then
     raises Interrupted. On one type of machine the result depends on nothing but the arguments.
     """
+    if recipe.surgery:
+        choose(kernels, device, torch.float32)  # refuses now, not after the bank
+    elif kernels != "auto":
+        raise UsageError("--kernels chooses how surgery is computed: this method has none", hint="--method sgs")
     state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
-    if recipe.matching and recipe.probes and recipe.optimiser:
-        state = _optimise(source, recipe, state, ipc, seed, device, keep, keep_seconds, progress)
+    state = _optimise(source, recipe, state, ipc, seed, device, keep, keep_seconds, kernels, progress)
     images = to_bytes(state.images.detach()).cpu()
     return Distilled(images, state.labels.cpu(), state.domains.cpu(), state.step)
 
@@ -122,16 +127,18 @@ def _optimise(
     device: torch.device,
     keep: Keep | None,
     keep_seconds: float,
+    kernels: str,
     progress: Progress,
 ) -> State:
     matching, probes, optimiser = recipe.matching, recipe.probes, recipe.optimiser
-    assert matching and probes and optimiser, "distill() looked"
+    if not (matching and probes and optimiser):
+        return state  # the initialisation is the method
     state = replace(state, images=state.images.to(device), velocity=state.velocity.to(device))
     cells = describe_cells(
         state.labels.to(device), state.domains.to(device), source.counts().to(device), matching.weights
     )
     if recipe.surgery:
-        gradient = surgical_gradient(matching, recipe.surgery, cells)
+        gradient = surgical_gradient(matching, recipe.surgery, cells, kernels=kernels)
     else:
         gradient = pooled_gradient(matching, cells)
     rate = optimiser.image_rate * ipc / 10  # the gradient of a class mean is 1/IPC an image
@@ -141,6 +148,7 @@ def _optimise(
         probe_at = probe_source(
             source, probes, normalisation_of(source), seed=seed, steps=optimiser.steps, device=device, progress=progress
         )
+        progress("distil", state.step, optimiser.steps)
         while state.step < optimiser.steps:
             update, figures = gradient(state.images.detach().requires_grad_(), probe_at(state.step))
             velocity = optimiser.momentum * state.velocity + update

@@ -110,10 +110,10 @@ def probe_source(
         return sampled
     size = min(settings.bank_size, steps)
     bank = []
+    progress("probe bank", 0, size)
     for index in range(size):
-        progress("probe bank", index, size, None)
         bank.append(exact(index))
-    progress("probe bank", size, size, None)
+        progress("probe bank", index + 1, size)
 
     def banked(step: int) -> Probe:
         turn, place = divmod(step, size)

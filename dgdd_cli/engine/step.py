@@ -55,7 +55,7 @@ def pooled_gradient(matching: Matching, cells: Cells) -> StepGradient:
     return gradient
 
 
-def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells) -> StepGradient:
+def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells, *, kernels: str = "auto") -> StepGradient:
     """The pooled gradient after spectral surgery: one forward, D + 1 vector-Jacobian products.
 
     The domain-wise gradients g_d = ∂L_d/∂S also give the pooled one, Σ_d w_d g_d, because the gradient of a squared
@@ -93,6 +93,7 @@ def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells) -> Ste
             diversity=surgery.diversity,
             power=surgery.power,
             pool=surgery.pool,
+            kernels=kernels,
         )
         return update, {"loss": losses.detach().mean(), "agreement": agreement}
 

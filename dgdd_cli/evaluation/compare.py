@@ -68,6 +68,7 @@ def compare(
     work = [(i, network, repeat) for i in range(len(contestants)) for network in networks for repeat in range(repeats)]
     total = sum(contestants[i].epochs * contestants[i].images for i, _, _ in work)
     done = 0
+    progress("evaluate", 0, total)
     for i, name, repeat in work:
         contestant = contestants[i]
         images, labels = contestant.draw(repeat)
@@ -80,7 +81,7 @@ def compare(
         ).to(device)
 
         def tick(epoch: int, before: int = done, size: int = contestant.images) -> None:
-            progress("evaluate", before + epoch * size, total, None)
+            progress("evaluate", before + epoch * size, total)
 
         train(
             network,

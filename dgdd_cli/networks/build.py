@@ -8,15 +8,12 @@ from dgdd_cli.errors import UnknownName
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.resnet import ResNet18
 
-
 Network = ConvNet | ResNet18  # both give features (N, F) for matching and logits (N, num_classes)
 
 NETWORKS: dict[str, type[ConvNet] | type[ResNet18]] = {"convnet": ConvNet, "resnet18": ResNet18}
 
 
-def build(
-    name: str, *, num_classes: int, image_size: int, generator: torch.Generator, width: int = 128
-) -> Network:
+def build(name: str, *, num_classes: int, image_size: int, generator: torch.Generator, width: int = 128) -> Network:
     """Build the network `name` for float32 images (N, 3, image_size, image_size) with weights drawn from `generator`.
 
     `width` is the ConvNet's number of channels; ResNet-18 keeps its own. Raises UnknownName.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -40,7 +41,7 @@ class ConvNet(nn.Module):
         depth = depth_for(image_size)
         channels = [3] + [width] * depth
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(channels, channels[1:], strict=False)
+            nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(channels)
         )
         self.normalisations = nn.ModuleList(nn.GroupNorm(width, width) for _ in range(depth))
         self.classifier = nn.Linear(width * (image_size >> depth) ** 2, num_classes)

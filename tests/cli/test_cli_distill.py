@@ -146,6 +146,8 @@ def test_an_empty_cell_is_warned_about_and_harmless(shapes_folder, tmp_path, cap
         (["digits", "--probes", "bank:0"], 2, "probes.source", ""),
         (["digits", "--device", "cuda:7"], 2, "cuda:7", "--device cpu"),
         (["digits", "--method", "random", "--steps", "5"], 2, "steps", "sgs"),
+        (["digits", "--method", "dm", "--kernels", "torch"], 2, "--kernels", "sgs"),
+        (["digits", "--kernels", "cuda"], 2, "cuda", "torch"),
         (["digits", "--config", "none.toml"], 3, "none.toml", ""),
         (["digits", "--set", "probes.augment=blur"], 2, "blur", "known"),
     ],
@@ -223,8 +225,8 @@ def test_the_first_line_of_the_readme_on_a_tiny_pacs(tiny_pacs, tmp_path, monkey
     monkeypatch.setenv("DGDD_PROBES", "bank:1")
     monkeypatch.setenv("DGDD_EPOCHS", "1")
     monkeypatch.setenv("DGDD_REPEATS", "1")
-    assert run("distill pacs --ipc 10 --method sgs".split()) == 0
-    assert run("evaluate bundle.safetensors --target sketch".split()) == 0
+    assert run(["distill", "pacs", "--ipc", "10", "--method", "sgs"]) == 0
+    assert run(["evaluate", "bundle.safetensors", "--target", "sketch"]) == 0
     said = capsys.readouterr().out
     assert "sketch" in said
     assert "unseen domain" in said

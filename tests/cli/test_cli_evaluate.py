@@ -105,7 +105,7 @@ def test_the_accuracy_gate(bundle, shapes_folder, capsys):
 def test_the_gap_gate_needs_both_kinds_of_target(bundle, shapes_folder, capsys):
     assert evaluate(bundle, shapes_folder, "--max-gap", "1", "--json") == 4
     assert "unknown" in document_of(capsys)["gate_failures"][0]
-    assert evaluate(bundle, shapes_folder, "--max-gap", "1", "--target", "cyan", "--target", "amber", "-q") == 0
+    assert evaluate(bundle, shapes_folder, "--max-gap", "1", "--target", "cyan,amber", "-q") == 0
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_examples_fit_into_80_columns() -> None:
 def test_help_of_a_verb_shows_examples_and_panels(verb: str) -> None:
     found = dgdd(verb, "-h")
     assert found.returncode == 0
-    assert f"Examples:\n   dgdd {verb} " in "\n".join(line.rstrip() for line in found.stdout.splitlines())
+    assert f"Examples:\n   dgdd {verb}" in "\n".join(line.rstrip() for line in found.stdout.splitlines())
     for part in ("Output", "Runtime", "--json", "--quiet", "--debug", "[env var: DGDD_"):
         assert part in found.stdout
 
@@ -165,6 +165,7 @@ def _without_boom() -> object:
         (Interrupted("stopped at step 7", hint="--resume"), 130, "error: stopped at step 7\nhint: --resume\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
         (OSError(28, "No space left on device", "/x/out.bin"), 1, "error: No space left on device: /x/out.bin\n"),
+        (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
         (MemoryError(), 1, "error: out of memory\nhint: a smaller --image-size or --ipc, or --device cpu\n"),
         (RuntimeError("odd [x]"), 1, "error: internal: RuntimeError: odd [x]\nhint: run it again with --debug and"),
     ],

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def test_calibration_error_against_numpy():
     confidence = probabilities.numpy().astype(np.float64).max(1)
     right = probabilities.argmax(1).numpy() == labels.numpy()
     total, edges = 0.0, np.linspace(0, 1, 16)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             total += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())

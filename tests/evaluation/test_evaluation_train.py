@@ -26,7 +26,6 @@ def trained(dataset, protocol, epochs, seed=0):
 
 def test_training_learns_the_training_set(shapes):
     dataset, protocol = shapes(), Protocol(augment="crop", batch=16)
-    labels = dataset.labels
     untrained, network = trained(dataset, protocol, 0), trained(dataset, protocol, 30)
     before, after = (
         accuracy(predict(n, dataset.images, protocol, dataset.normalisation), dataset.labels)

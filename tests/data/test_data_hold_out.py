@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from data_pictures import draw_tree
+
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.hold_out import check_cells, missing_classes, split_domains
+from dgdd_cli.data.load import locate
+from dgdd_cli.errors import DataError, UnknownName, UsageError
+
+
+def dataset(cells: list[tuple[int, int]]) -> DomainDataset:
+    """One image for each (class, domain) given; classes x, y and domains a, b."""
+    labels, domains = (torch.tensor([cell[i] for cell in cells]) for i in (0, 1))
+    return DomainDataset(
+        "mine", torch.zeros(len(cells), 3, 8, 8, dtype=torch.uint8), labels, domains, ("x", "y"), ("a", "b")
+    )
+
+
+@pytest.mark.parametrize("target", [None, "none", "None"])
+def test_nothing_held_out(target: str | None) -> None:
+    assert split_domains(locate("digits"), target) == (("scan", "blend", "outline", "typeset"), None)
+
+
+def test_the_target_is_left_out_under_its_canonical_name() -> None:
+    assert split_domains(locate("digits"), "SCAN") == (("blend", "outline", "typeset"), "scan")
+
+
+def test_an_unknown_target_gets_the_near_match() -> None:
+    with pytest.raises(UnknownName) as caught:
+        split_domains(locate("digits"), "typset")
+    assert "'typeset'" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("target", [None, "none", "a"])
+def test_a_set_of_one_domain_is_refused(tmp_path: Path, target: str | None) -> None:
+    located = locate(str(draw_tree(tmp_path, {"a": ["x"]})))
+    with pytest.raises(DataError, match="one domain only") as caught:
+        split_domains(located, target)
+    assert "<domain>/<class>/<image>" in str(caught.value.hint)
+
+
+def test_holding_out_must_leave_two_sources(tmp_path: Path) -> None:
+    located = locate(str(draw_tree(tmp_path, {"a": ["x"], "b": ["x"]})))
+    assert split_domains(located, None) == (("a", "b"), None)
+    with pytest.raises(UsageError, match="leaves one source domain only") as caught:
+        split_domains(located, "b")
+    assert "--target none" in str(caught.value.hint)
+
+
+def test_an_empty_cell_is_a_warning() -> None:
+    (line,) = check_cells(dataset([(0, 0), (0, 1), (1, 1)]))
+    assert "'y'" in line
+    assert "'a'" in line
+    assert check_cells(dataset([(0, 0), (0, 1), (1, 0), (1, 1)])) == ()
+
+
+def test_a_class_without_any_image_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"the class 'y' has no image in any source domain \(a, b\)"):
+        check_cells(dataset([(0, 0), (0, 1)]))
+    assert missing_classes(dataset([(0, 0), (0, 1)])) == ("y",)
+    assert missing_classes(dataset([(0, 0), (1, 1)])) == ()
