@@ -202,7 +202,8 @@ def markdown(report: dict[str, Any]) -> str:
     targets = report["targets"]
     lines = [
         f"Accuracy (%) on the held-out domain. {report['dataset']} at {report['image_size']} px, {report['ipc']} "
-        f"images per class, {report['seeds']} distillation seed(s) x {report['repeats']} trainings, mean ± std over seeds. "
+        f"images per class, {report['seeds']} distillation seed(s) x {report['repeats']} trainings, "
+        "mean ± std over seeds. "
         f"Protocol {protocol['name']}: {protocol['epochs']} epochs, batch {protocol['batch']}, ConvNet width "
         f"{protocol['width']}, {protocol['precision']}, last epoch; `whole` trains on all source images for "
         f"{protocol['whole_epochs']} epochs (± over trainings). Device: {report['device']}.",

@@ -161,11 +161,13 @@ def distill(
 
     from dgdd_cli.bundle.write import write_bundle
     from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-    from dgdd_cli.engine.describe import bundle_facts, bundle_tensors, peak_memory_bytes
+    from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
     from dgdd_cli.engine.device import choose_device
     from dgdd_cli.engine.distill import distill as run_distillation
+    from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
 
     chosen = choose_device(device or "auto")
+    keep_freed_memory()
     checkpoint = checkpoint_path(out)
     if checkpoint.exists() and not (resume or force):
         raise UsageError(

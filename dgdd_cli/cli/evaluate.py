@@ -94,7 +94,7 @@ def evaluate(
     repeats: Annotated[
         int,
         typer.Option("--repeats", envvar="DGDD_REPEATS", min=1, help="Trainings per bundle.", rich_help_panel=BUDGET),
-    ] = 3,
+    ] = 5,
     min_accuracy: Annotated[
         float | None,
         typer.Option(
@@ -130,6 +130,7 @@ def evaluate(
     from dgdd_cli.data.hold_out import missing_classes
     from dgdd_cli.data.load import locate, read, resolve_domain
     from dgdd_cli.engine.device import choose_device
+    from dgdd_cli.engine.memory import keep_freed_memory
     from dgdd_cli.errors import UnknownName
     from dgdd_cli.evaluation.baselines import check_baselines
     from dgdd_cli.evaluation.compare import compare
@@ -149,6 +150,7 @@ def evaluate(
     baselines = _list(baseline)
     check_baselines(baselines)
     chosen = choose_device(device or "auto")
+    keep_freed_memory()
     loaded = [load_bundle(path.expanduser()) for path in bundles]
     located = locate(dataset or _dataset_of(loaded), data_dir=data)
     size = _image_size(loaded)
@@ -273,7 +275,8 @@ def _table(document: dict[str, Any]) -> Table:
     caption = (
         f"{document['dataset']} at {document['image_size']} px; protocol {protocol['name']}: "
         f"{protocol['epochs']} epochs (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, "
-        f"SGD {protocol['rate']:g}, {protocol['augment']}, {protocol['precision']}, score of the {protocol['selection']} epoch; "
+        f"SGD {protocol['rate']:g}, {protocol['augment']}, {protocol['precision']}, "
+        f"score of the {protocol['selection']} epoch; "
         f"mean ± std over {document['repeats']} repeats"
     )
     table = Table(caption=caption, caption_justify="left")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 from importlib import metadata
 
 from torch import Tensor
@@ -57,9 +55,3 @@ def software() -> dict[str, str]:
     """Versions of what decides the bytes of a result."""
     versions = {name: metadata.version(name) for name in ("torch", "torchvision", "safetensors", "numpy", "pillow")}
     return {"dgdd": dgdd_cli.__version__, "python": platform.python_version(), **versions}
-
-
-def peak_memory_bytes() -> int:
-    """The largest resident size this process has had (Linux counts it in kibibytes, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -24,9 +24,10 @@ from dgdd_cli.augment import for_dataset
 from dgdd_cli.config import resolve
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import locate, read
-from dgdd_cli.engine.describe import peak_memory_bytes, software
+from dgdd_cli.engine.describe import software
 from dgdd_cli.engine.device import choose_device
 from dgdd_cli.engine.distill import complete, initial_state, normalisation_of
+from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.engine.step import describe_cells, pooled_gradient, surgical_gradient
 from dgdd_cli.progress import silent
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()
     chosen = choose_device(options.device)
     located = locate(options.dataset, data_dir=options.data)
     sources = tuple(name for name in located.domain_names if name != located.default_target)
