@@ -1,11 +1,14 @@
-"""The process's memory: how much it has used, and a setting that makes CPU steps faster."""
+"""Memory: how much is used, how much is free, and a setting that makes CPU steps faster."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import resource
 import sys
+
+import torch
 
 # glibc's <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -22,10 +25,20 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * 2**20))
-    return all([libc.mallopt(name, value) == 1 for name, value in settings])
+    accepted = [libc.mallopt(name, value) for name, value in settings]
+    return all(accepted)
 
 
 def peak_memory_bytes() -> int:
     """The largest resident size this process has had (Linux counts it in kibibytes, macOS in bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Free memory of the device (for the CPU: of the machine); None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

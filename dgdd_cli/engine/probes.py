@@ -16,7 +16,9 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.engine.memory import free_memory_bytes
 from dgdd_cli.engine.seeds import stream
+from dgdd_cli.errors import UsageError
 from dgdd_cli.networks import Network, build
 from dgdd_cli.progress import Progress
 from dgdd_cli.synthesis.pixels import normalise, to_unit
@@ -92,7 +94,8 @@ def probe_source(
     device: torch.device,
     progress: Progress,
 ) -> Callable[[int], Probe]:
-    """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`."""
+    """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`; one
+    that does not fit into memory raises UsageError with the estimate before it starts."""
     shape = (len(source.class_names), len(source.domain_names))
     images = source.images.to(device)
     cells = (source.labels * shape[1] + source.domains).to(device)
@@ -109,6 +112,7 @@ def probe_source(
     if settings.bank_size is None:
         return sampled
     size = min(settings.bank_size, steps)
+    _check_memory(make_view(source, settings, normalisation, seed, 0, device).network, shape, size, device)
     bank = []
     progress("probe bank", 0, size)
     for index in range(size):
@@ -120,6 +124,23 @@ def probe_source(
         return bank[int(torch.randperm(size, generator=stream(seed, "bank", turn))[place])]
 
     return banked
+
+
+def bank_bytes(network: Network, shape: tuple[int, int], size: int) -> int:
+    """Memory of `size` probes in bytes: a float32 mean for each of C x D cells, and the network's own parameters."""
+    width = network.classifier.in_features
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return 4 * size * (shape[0] * shape[1] * width + parameters)
+
+
+def _check_memory(network: Network, shape: tuple[int, int], size: int, device: torch.device) -> None:
+    needed, free = bank_bytes(network, shape, size), free_memory_bytes(device)
+    if free is not None and needed > free:
+        fitting = free // bank_bytes(network, shape, 1)
+        raise UsageError(
+            f"a bank of {size} probes needs {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free",
+            hint=f"--probes bank:{fitting // 2}, or --probes fresh" if fitting > 1 else "--probes fresh",
+        )
 
 
 def _sample_cells(cells: Tensor, shape: tuple[int, int], batch: int, generator: torch.Generator) -> Tensor:

@@ -155,3 +155,27 @@ def test_a_bundle_that_is_none(tmp_path, capsys):
     assert run(["evaluate", str(fake)]) == 3
     assert run(["evaluate", str(tmp_path / "absent.safetensors")]) == 3
     assert "Traceback" not in capsys.readouterr().err
+
+
+def outline(value: object) -> object:
+    """A document with what the arithmetic or the machine decides replaced by its type."""
+    if isinstance(value, dict):
+        return {key: outline(inner) for key, inner in value.items() if key != "device"}
+    if isinstance(value, list):
+        return [outline(inner) for inner in value]
+    return "number" if isinstance(value, float) else value
+
+
+def test_the_document_has_the_published_form(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "--json", "--target", "cyan,blue", "--baseline", "random") == 0
+    document = outline(document_of(capsys))
+    for result in document["results"]:
+        result["worst_class"]["class"] = "some class"
+        result["name"] = Path(result["name"]).name
+        result["bundle_id"] = result["bundle_id"] and "an id"
+    for summary in document["summary"]:
+        summary["name"] = Path(summary["name"]).name
+        summary["worst_target"]["target"] = "some target"
+        summary["worst_cell"] |= {"class": "some class", "domain": "some domain"}
+    golden = Path(__file__).with_name("golden_evaluate.json")
+    assert document == json.loads(golden.read_text(encoding="utf-8"))

@@ -3,7 +3,8 @@ import torch
 
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.probes import cell_means, make_view, probe_source
+from dgdd_cli.engine.probes import bank_bytes, cell_means, make_view, probe_source
+from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import silent
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
@@ -73,6 +74,18 @@ def test_fresh_probes_see_a_sample_of_each_cell(shapes):
 def test_networks_stay_frozen(shapes):
     view = source_of(shapes(), settings())(0).view
     assert not any(p.requires_grad for p in view.network.parameters())
+
+
+def test_a_bank_larger_than_memory_is_refused_beforehand(shapes, monkeypatch):
+    view = make_view(shapes(), settings(), NORM, 0, 0, CPU)
+    one = bank_bytes(view.network, (3, 3), 1)
+    features = view.network.classifier.in_features
+    assert one == 4 * (9 * features + sum(p.numel() for p in view.network.parameters()))
+    monkeypatch.setattr("dgdd_cli.engine.probes.free_memory_bytes", lambda device: 5 * one)
+    monkeypatch.setattr("dgdd_cli.engine.probes.cell_means", lambda *a: pytest.fail("it began all the same"))
+    with pytest.raises(UsageError, match="bank of 6 probes needs") as caught:
+        source_of(shapes(), settings(source="bank:6"), steps=6)
+    assert "--probes bank:2" in caught.value.hint
 
 
 @pytest.mark.parametrize("source", ["bank:0", "bank:", "bank:-3", "fresher", "bank:2.5"])
