@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +31,13 @@ from dgdd_cli.cli.options import (
     cache_folder,
     output_from,
 )
+from dgdd_cli.cli.output import Output
 from dgdd_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from dgdd_cli.config import Distillation
+    from dgdd_cli.engine.device import Choice
+    from dgdd_cli.engine.run import Finished
 
 
 def distill(
@@ -142,8 +149,8 @@ def distill(
     if not print_config:
         check_output(out, overwrite=force)
 
-    from dgdd_cli.data.hold_out import check_cells, split_domains
-    from dgdd_cli.data.load import locate, read, resolve_domain
+    from dgdd_cli.data.hold_out import split_domains
+    from dgdd_cli.data.load import locate, resolve_domain
     from dgdd_cli.engine.distill import complete
 
     located = locate(run.dataset, data_dir=data)
@@ -159,77 +166,63 @@ def distill(
         typer.echo(to_toml(run), nl=False)
         return
 
-    from dgdd_cli.bundle.write import write_bundle
-    from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-    from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
     from dgdd_cli.engine.device import choose_device
-    from dgdd_cli.engine.distill import distill as run_distillation
-    from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
+    from dgdd_cli.engine.memory import keep_freed_memory
+    from dgdd_cli.engine.ranks import device_of_rank, join
+    from dgdd_cli.engine.run import Reading, distil_to_bundle
 
-    chosen = choose_device(device or "auto")
+    chosen = choose_device(device_of_rank(device or "auto", os.environ))
     keep_freed_memory()
-    checkpoint = checkpoint_path(out)
-    if checkpoint.exists() and not (resume or force):
-        raise UsageError(
-            f"{checkpoint} is the checkpoint of an interrupted run",
-            hint="--resume continues it, --force starts afresh",
-        )
-    with output.progress() as report:
-        source = read(
-            located,
-            image_size=run.image_size,
-            domains=sources,
-            skip_corrupt=skip_corrupt,
-            cache_dir=cache_folder(cache_dir),
-            offline=offline,
-            progress=report,
-        )
-        for line in (*source.notes, *check_cells(source)):
-            output.warn(line)
-        digest = run.digest(source.fingerprint(), chosen.device.type)
-        state = None
-        if resume and checkpoint.exists():
-            state = load_checkpoint(checkpoint, digest)
-            output.note(f"resuming from step {state.step}")
-        elif resume:
-            output.note(f"no checkpoint at {checkpoint}: starting from the first step")
-        result = run_distillation(
-            source,
-            run.recipe,
-            ipc=run.ipc,
-            seed=run.seed,
-            device=chosen.device,
-            state=state,
-            keep=lambda now: save_checkpoint(checkpoint, now, digest),
-            keep_seconds=checkpoint_seconds,
-            kernels=kernels,
-            progress=report,
-        )
-    facts = bundle_facts(run, located, source, result, chosen)
-    manifest = write_bundle(out, bundle_tensors(result), facts, overwrite=force)
-    checkpoint.unlink(missing_ok=True)
-    peak = peak_memory_bytes()
+    with join(os.environ, chosen.device) as ranks:
+        if not ranks.leads:
+            output = Output(mode="quiet", style="none", debug=debug)
+        with output.progress() as report:
+            finished = distil_to_bundle(
+                run,
+                located,
+                sources,
+                out,
+                chosen=chosen,
+                reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
+                overwrite=force,
+                resume=resume,
+                keep_seconds=checkpoint_seconds,
+                kernels=kernels,
+                progress=report,
+                warn=output.warn,
+                note=output.note,
+                ranks=ranks,
+            )
+    if finished.manifest is not None:
+        _tell(output, run, located.name, out, finished, chosen)
+
+
+def _tell(output: Output, run: Distillation, dataset: str, out: Path, finished: Finished, chosen: Choice) -> None:
+    from dgdd_cli.engine.memory import peak_memory_bytes
+
+    manifest, peak = finished.manifest, peak_memory_bytes()
+    assert manifest is not None
     document: dict[str, Any] = {
         "schema": "dgdd.distill/1",
         "bundle": str(out),
         "id": manifest.id,
         "method": run.method,
-        "dataset": located.name,
-        "sources": list(sources),
-        "target": held_out,
+        "dataset": dataset,
+        "sources": list(manifest.domains),
+        "target": manifest.target,
         "ipc": run.ipc,
-        "images": len(result.labels),
+        "images": manifest.images.count,
         "image_size": run.image_size,
-        "steps": result.steps,
+        "steps": manifest.steps,
         "seed": run.seed,
         "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
-        "skipped_images": source.skipped,
+        "skipped_images": finished.source.skipped,
         "peak_memory_bytes": peak,
     }
-    held = f"{held_out} held out" if held_out else "no domain held out"
+    held = f"{manifest.target} held out" if manifest.target else "no domain held out"
     human = (
-        f"{out}: {len(result.labels)} images, {run.ipc} per class, {run.method} on {located.name} "
-        f"({', '.join(sources)}; {held}), {result.steps} steps, peak memory {peak / 2**30:.2f} GiB"
+        f"{out}: {manifest.images.count} images, {run.ipc} per class, {run.method} on {dataset} "
+        f"({', '.join(manifest.domains)}; {held}), {manifest.steps} steps, peak memory {peak / 2**30:.2f} GiB"
     )
     output.result(document, human=human, quiet=str(out))
     output.hint(f"dgdd evaluate {out}")

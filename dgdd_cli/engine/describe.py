@@ -14,6 +14,7 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import Located
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.engine.distill import Distilled, normalisation_of
+from dgdd_cli.engine.ranks import ALONE, Ranks
 
 
 def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
@@ -22,17 +23,20 @@ def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
 
 
 def bundle_facts(
-    run: Distillation, located: Located, source: DomainDataset, result: Distilled, chosen: Choice
+    run: Distillation, located: Located, source: DomainDataset, result: Distilled, chosen: Choice, ranks: Ranks = ALONE
 ) -> BundleFacts:
     """The facts of the bundle: nothing in it depends on the clock, the folder or the user."""
     norm = normalisation_of(source)
+    settings = run.recipe.model_dump(mode="json", exclude_none=True)
+    if ranks.size > 1:
+        settings["ranks"] = ranks.size  # their probes are averaged at every step
     counts = source.counts().T.tolist()  # (D, C)
     return BundleFacts(
         normalise=Normalise(mean=norm.mean, std=norm.std, origin=norm.origin),
         classes=source.class_names,
         domains=source.domain_names,
         target=None if run.target in (None, "none") else run.target,
-        method=Method(name=run.method, settings=run.recipe.model_dump(mode="json", exclude_none=True)),
+        method=Method(name=run.method, settings=settings),
         seed=run.seed,
         steps=result.steps,
         software=software(),

@@ -15,9 +15,10 @@ from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.checkpoint import State
 from dgdd_cli.engine.probes import CHUNK, make_view, probe_source
+from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.step import describe_cells, pooled_gradient, surgical_gradient
-from dgdd_cli.errors import Interrupted, UsageError
+from dgdd_cli.errors import DgddError, Interrupted, UsageError
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.synthesis.initial import balanced_rows, kmeans_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
@@ -100,20 +101,22 @@ def distill(
     keep: Keep | None = None,
     keep_seconds: float = 30.0,
     kernels: str = "auto",
+    ranks: Ranks = ALONE,
     progress: Progress = silent,
 ) -> Distilled:
     """Distil `source` to IPC images a class by projected SGD on the pixels.
 
     `recipe` must be `complete`; `state` continues an earlier run; `keep` is called with the state about every
     `keep_seconds` (the clock decides when a checkpoint is written, never what is computed) and on Ctrl-C, which then
-    raises Interrupted. On one type of machine the result depends on nothing but the arguments.
+    raises Interrupted. With several ranks each step averages their gradients, so every rank holds the same images; only
+    the leading one should `keep`. On one type of machine the result depends on nothing but the arguments.
     """
     if recipe.surgery:
         choose(kernels, device, torch.float32)  # refuses now, not after the bank
     elif kernels != "auto":
         raise UsageError("--kernels chooses how surgery is computed: this method has none", hint="--method sgs")
     state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
-    state = _optimise(source, recipe, state, ipc, seed, device, keep, keep_seconds, kernels, progress)
+    state = _optimise(source, recipe, state, ipc, seed, device, keep, keep_seconds, kernels, ranks, progress)
     images = to_bytes(state.images.detach()).cpu()
     return Distilled(images, state.labels.cpu(), state.domains.cpu(), state.step)
 
@@ -128,6 +131,7 @@ def _optimise(
     keep: Keep | None,
     keep_seconds: float,
     kernels: str,
+    ranks: Ranks,
     progress: Progress,
 ) -> State:
     matching, probes, optimiser = recipe.matching, recipe.probes, recipe.optimiser
@@ -146,12 +150,19 @@ def _optimise(
     kept = time.monotonic()
     try:
         probe_at = probe_source(
-            source, probes, normalisation_of(source), seed=seed, steps=optimiser.steps, device=device, progress=progress
+            source,
+            probes,
+            normalisation_of(source),
+            seed=seed,
+            steps=optimiser.steps,
+            device=device,
+            progress=progress,
+            ranks=ranks,
         )
         progress("distil", state.step, optimiser.steps)
         while state.step < optimiser.steps:
             update, figures = gradient(state.images.detach().requires_grad_(), probe_at(state.step))
-            velocity = optimiser.momentum * state.velocity + update
+            velocity = optimiser.momentum * state.velocity + ranks.mean(update)
             images = (state.images - rate * velocity).clamp_(0, 1)
             state = replace(state, step=state.step + 1, images=images, velocity=velocity)  # one assignment: Ctrl-C safe
             if state.step % report_every == 0 or state.step == optimiser.steps:
@@ -159,6 +170,10 @@ def _optimise(
             if keep and state.step < optimiser.steps and time.monotonic() - kept >= keep_seconds:
                 keep(state)
                 kept = time.monotonic()
+    except DgddError:  # another rank is gone: keep what was reached
+        if keep and state.step:
+            keep(state)
+        raise
     except KeyboardInterrupt as interrupt:
         if keep and state.step:
             keep(state)

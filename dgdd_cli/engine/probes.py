@@ -17,6 +17,7 @@ from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.memory import free_memory_bytes
+from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import UsageError
 from dgdd_cli.networks import Network, build
@@ -93,9 +94,11 @@ def probe_source(
     steps: int,
     device: torch.device,
     progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> Callable[[int], Probe]:
     """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`; one
-    that does not fit into memory raises UsageError with the estimate before it starts."""
+    that does not fit into memory raises UsageError with the estimate before it starts. Of a bank every rank holds
+    its share, the probes whose number leaves its rank; fresh probes are dealt to the ranks in turn."""
     shape = (len(source.class_names), len(source.domain_names))
     images = source.images.to(device)
     cells = (source.labels * shape[1] + source.domains).to(device)
@@ -105,23 +108,29 @@ def probe_source(
         return Probe(view, cell_means(view, images, cells, shape))
 
     def sampled(step: int) -> Probe:
-        view = make_view(source, settings, normalisation, seed, step, device)
-        rows = _sample_cells(cells, shape, settings.batch, stream(seed, "probe", step, "batch"))
+        index = step * ranks.size + ranks.rank
+        view = make_view(source, settings, normalisation, seed, index, device)
+        rows = _sample_cells(cells, shape, settings.batch, stream(seed, "probe", index, "batch"))
         return Probe(view, cell_means(view, images[rows], cells[rows], shape))
 
     if settings.bank_size is None:
         return sampled
-    size = min(settings.bank_size, steps)
-    _check_memory(make_view(source, settings, normalisation, seed, 0, device).network, shape, size, device)
+    if settings.bank_size < ranks.size:
+        raise UsageError(
+            f"a bank of {settings.bank_size} probes is too small for {ranks.size} ranks",
+            hint=f"--probes bank:{ranks.size} or more",
+        )
+    mine = range(settings.bank_size)[ranks.rank :: ranks.size][:steps]
+    _check_memory(make_view(source, settings, normalisation, seed, 0, device).network, shape, len(mine), device)
     bank = []
-    progress("probe bank", 0, size)
-    for index in range(size):
+    progress("probe bank", 0, len(mine))
+    for index in mine:
         bank.append(exact(index))
-        progress("probe bank", index + 1, size)
+        progress("probe bank", len(bank), len(mine))
 
     def banked(step: int) -> Probe:
-        turn, place = divmod(step, size)
-        return bank[int(torch.randperm(size, generator=stream(seed, "bank", turn))[place])]
+        turn, place = divmod(step, len(bank))
+        return bank[int(torch.randperm(len(bank), generator=stream(seed, "bank", turn))[place])]
 
     return banked
 
