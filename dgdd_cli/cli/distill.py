@@ -150,7 +150,7 @@ def distill(
         check_output(out, overwrite=force)
 
     from dgdd_cli.data.hold_out import split_domains
-    from dgdd_cli.data.load import locate, resolve_domain
+    from dgdd_cli.data.load import Reading, locate, resolve_domain
     from dgdd_cli.engine.distill import complete
 
     located = locate(run.dataset, data_dir=data)
@@ -169,7 +169,7 @@ def distill(
     from dgdd_cli.engine.device import choose_device
     from dgdd_cli.engine.memory import keep_freed_memory
     from dgdd_cli.engine.ranks import device_of_rank, join
-    from dgdd_cli.engine.run import Reading, distil_to_bundle
+    from dgdd_cli.engine.run import distil_to_bundle
 
     chosen = choose_device(device_of_rank(device or "auto", os.environ))
     keep_freed_memory()

@@ -26,12 +26,10 @@ from dgdd_cli.cli.options import (
     cache_folder,
     output_from,
 )
-from dgdd_cli.errors import DataError, GateFailed, UsageError
+from dgdd_cli.errors import GateFailed
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from dgdd_cli.bundle.read import Bundle
 
 
 def evaluate(
@@ -125,145 +123,39 @@ def evaluate(
     settings = merge(parse_assignments(assignments or ()), {"epochs": epochs})
     protocol = validate(Protocol, settings, origin="the protocol")
 
-    from dgdd_cli.augment import for_dataset, parse
-    from dgdd_cli.bundle.read import load_bundle
-    from dgdd_cli.data.hold_out import missing_classes
-    from dgdd_cli.data.load import locate, read, resolve_domain
+    from dgdd_cli.data.load import Reading
     from dgdd_cli.engine.device import choose_device
     from dgdd_cli.engine.memory import keep_freed_memory
-    from dgdd_cli.errors import UnknownName
-    from dgdd_cli.evaluation.baselines import check_baselines
-    from dgdd_cli.evaluation.compare import compare
-    from dgdd_cli.evaluation.contestants import (
-        baseline_contestant,
-        bundle_contestant,
-        bundle_normalisation,
-        check_classes,
-    )
-    from dgdd_cli.evaluation.record import gate_failures, record, summarise
-    from dgdd_cli.networks import NETWORKS
+    from dgdd_cli.evaluation.record import gate_failures
+    from dgdd_cli.evaluation.run import Request, evaluate_bundles
 
-    networks = _list(network) or ["convnet"]
-    for name in networks:
-        if name not in NETWORKS:
-            raise UnknownName("network", name, NETWORKS)
-    baselines = _list(baseline)
-    check_baselines(baselines)
     chosen = choose_device(device or "auto")
     keep_freed_memory()
-    loaded = [load_bundle(path.expanduser()) for path in bundles]
-    located = locate(dataset or _dataset_of(loaded), data_dir=data)
-    size = _image_size(loaded)
-    targets = [resolve_domain(located, name) for name in _list(target)] or _targets_of(loaded)
-    protocol = protocol.model_copy(update={"augment": for_dataset(protocol.augment, located.name)})
-    parse(protocol.augment)
-
+    request = Request(
+        bundles=[path.expanduser() for path in bundles],
+        protocol=protocol,
+        dataset=dataset,
+        data_dir=data,
+        targets=_list(target),
+        networks=_list(network) or ["convnet"],
+        baselines=_list(baseline),
+        repeats=repeats,
+        seed=seed or 0,
+        allow_missing_classes=allow_missing_classes,
+        reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
+    )
     with output.progress() as report:
-
-        def load(domains: tuple[str, ...]) -> Any:
-            return read(
-                located,
-                image_size=size,
-                domains=domains,
-                skip_corrupt=skip_corrupt,
-                cache_dir=cache_folder(cache_dir),
-                offline=offline,
-                progress=report,
-            )
-
-        tests = {name: load((name,)) for name in dict.fromkeys(targets)}
-        contestants = [bundle_contestant(bundle, protocol) for bundle in loaded]
-        for bundle in loaded:
-            check_classes(bundle, next(iter(tests.values())).class_names, located.name)
-        for name, test in tests.items():
-            for line in test.notes:
-                output.warn(line)
-            if missing := missing_classes(test):
-                message = f"the target {name!r} has no image of: {', '.join(missing)}"
-                if not allow_missing_classes:
-                    raise DataError(message, hint="--allow-missing-classes leaves these classes out of the figures")
-                output.warn(message)
-        seen = set()
-        for bundle in loaded if baselines else []:
-            budget = (bundle.manifest.domains, bundle.manifest.images.ipc)
-            if budget in seen:
-                continue
-            seen.add(budget)
-            source = load(bundle.manifest.domains)
-            if source.fingerprint() != bundle.manifest.source.fingerprint:
-                output.warn(f"{bundle.path} was distilled from another copy of {located.name} than the baselines use")
-            contestants += [
-                baseline_contestant(
-                    name,
-                    source,
-                    ipc=bundle.manifest.images.ipc,
-                    seed=seed or 0,
-                    normalisation=bundle_normalisation(bundle),
-                    protocol=protocol,
-                )
-                for name in baselines
-            ]
-        results = compare(
-            contestants,
-            tests,
-            networks=networks,
-            repeats=repeats,
-            protocol=protocol,
-            seed=seed or 0,
-            device=chosen.device,
-            progress=report,
-        )
-    records = [record(result, tests[result.target]) for result in results]
-    failures = gate_failures(records, min_accuracy=min_accuracy, max_gap=max_gap)
-    document = {
-        "schema": "dgdd.evaluate/1",
-        "dataset": located.name,
-        "image_size": size,
-        "protocol": protocol.model_dump(mode="json"),
-        "repeats": repeats,
-        "seed": seed or 0,
-        "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
-        "results": records,
-        "summary": summarise(records),
-        "gate_failures": failures,
-    }
-    ours = [entry["accuracy"]["mean"] for entry in records if entry["kind"] == "bundle"]
-    output.result(document, human=_table(document), quiet=f"{sum(ours) / len(ours):.4f}")
+        document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn)
+    failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap)
+    ours = [entry["accuracy"]["mean"] for entry in document["results"] if entry["kind"] == "bundle"]
+    number = f"{sum(ours) / len(ours):.4f}"
+    output.result(document | {"gate_failures": failures}, human=_table(document), quiet=number)
     if failures:
         raise GateFailed("; ".join(failures))
 
 
 def _list(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
-
-
-def _dataset_of(bundles: list[Bundle]) -> str:
-    from dgdd_cli.data.catalog import entry_for
-
-    names = {bundle.manifest.source.dataset for bundle in bundles}
-    if len(names) > 1:
-        raise UsageError(f"the bundles come from several datasets: {', '.join(sorted(names))}", hint="--dataset NAME")
-    (name,) = names
-    if entry_for(name) is None:  # a bundle never holds the path of somebody's folder
-        raise UsageError(f"{name!r} is a folder set: say where it lies", hint=f"--dataset path/to/{name}")
-    return name
-
-
-def _image_size(bundles: list[Bundle]) -> int:
-    sizes = {(bundle.manifest.images.height, bundle.manifest.images.width) for bundle in bundles}
-    if len(sizes) > 1:
-        raise UsageError("the bundles have images of several sizes", hint="evaluate them in separate calls")
-    height, width = sizes.pop()
-    if height != width:
-        raise DataError(f"images of {height} x {width} pixels: only square ones can be evaluated")
-    return height
-
-
-def _targets_of(bundles: list[Bundle]) -> list[str]:
-    targets = [bundle.manifest.target for bundle in bundles]
-    if None in targets:
-        raise UsageError("a bundle holds no domain out: say what to test on", hint="--target DOMAIN")
-    return [name for name in targets if name is not None]
 
 
 def _table(document: dict[str, Any]) -> Table:

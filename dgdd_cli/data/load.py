@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.text import printable
 
-__all__ = ["Located", "load_dataset", "locate", "read", "resolve_domain"]
+__all__ = ["Located", "Reading", "load_dataset", "locate", "read", "read_as", "resolve_domain"]
 
 SMALLEST, LARGEST = 8, 1024  # pixels
 
@@ -72,6 +73,30 @@ def read(
         notes.append(f"left out {len(skipped)} corrupt images: {', '.join(skipped[:4])}{more}")
     return _dataset(
         located, wanted, images[:filled], labels[:filled], index[:filled], skipped=len(skipped), notes=notes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a user wants images read, whichever they are."""
+
+    skip_corrupt: bool = False
+    offline: bool = False
+    cache_dir: Path | None = None
+
+
+def read_as(
+    reading: Reading, located: Located, *, image_size: int, domains: Sequence[str], progress: Progress
+) -> DomainDataset:
+    """`read` in the way that the user chose."""
+    return read(
+        located,
+        image_size=image_size,
+        domains=domains,
+        skip_corrupt=reading.skip_corrupt,
+        offline=reading.offline,
+        cache_dir=reading.cache_dir,
+        progress=progress,
     )
 
 

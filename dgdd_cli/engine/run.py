@@ -11,7 +11,7 @@ from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells
-from dgdd_cli.data.load import Located, read
+from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice
@@ -19,15 +19,6 @@ from dgdd_cli.engine.distill import Distilled, distill
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the images are read: what DomainDataset readers take beside the names."""
-
-    skip_corrupt: bool = False
-    offline: bool = False
-    cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +58,7 @@ def distil_to_bundle(
             f"{checkpoint} is the checkpoint of an interrupted run",
             hint="--resume continues it, --force starts afresh",
         )
-    source = read(
-        located,
-        image_size=run.image_size,
-        domains=sources,
-        skip_corrupt=reading.skip_corrupt,
-        cache_dir=reading.cache_dir,
-        offline=reading.offline,
-        progress=progress,
-    )
+    source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
     for line in (*source.notes, *check_cells(source)):
         warn(line)
     digest = run.digest(source.fingerprint(), chosen.device.type, str(ranks.size))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 BASELINES = ("random", "balanced-random", "whole")
 
 
-def check_baselines(names: list[str]) -> None:
+def check_baselines(names: Iterable[str]) -> None:
     """Raise UnknownName for a baseline that does not exist."""
     for name in names:
         if name not in BASELINES:

@@ -49,7 +49,7 @@ def baseline_contestant(
         return source.images[rows], source.labels[rows]
 
     return Contestant(
-        name=f"{name} ({', '.join(source.domain_names)})",
+        name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)})",
         method=name,
         kind="baseline",
         sources=source.domain_names,

@@ -1,0 +1,158 @@
+"""A whole evaluation: open the bundles, read the targets, add the baselines, compare, and write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dgdd_cli.augment import for_dataset, parse
+from dgdd_cli.bundle.read import Bundle, load_bundle
+from dgdd_cli.config import Protocol
+from dgdd_cli.data.catalog import entry_for
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.hold_out import missing_classes
+from dgdd_cli.data.load import Located, Reading, locate, read_as, resolve_domain
+from dgdd_cli.engine.device import Choice
+from dgdd_cli.errors import DataError, UnknownName, UsageError
+from dgdd_cli.evaluation.baselines import check_baselines
+from dgdd_cli.evaluation.compare import Contestant, compare
+from dgdd_cli.evaluation.contestants import baseline_contestant, bundle_contestant, bundle_normalisation, check_classes
+from dgdd_cli.evaluation.record import record, summarise
+from dgdd_cli.networks import NETWORKS
+from dgdd_cli.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate and how; empty `targets` are the bundles' own, no `dataset` is the one they name."""
+
+    bundles: Sequence[Path]
+    protocol: Protocol
+    dataset: str | None = None
+    data_dir: Path | None = None
+    targets: Sequence[str] = ()
+    networks: Sequence[str] = ("convnet",)
+    baselines: Sequence[str] = ()
+    repeats: int = 5
+    seed: int = 0
+    allow_missing_classes: bool = False
+    reading: Reading = field(default_factory=Reading)
+
+
+def evaluate_bundles(
+    request: Request, *, chosen: Choice, progress: Progress, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """The document `dgdd.evaluate/1`. Raises UsageError and DataError before anything is trained."""
+    for name in request.networks:
+        if name not in NETWORKS:
+            raise UnknownName("network", name, NETWORKS)
+    check_baselines(request.baselines)
+    bundles = [load_bundle(path) for path in request.bundles]
+    located = locate(request.dataset or _dataset_of(bundles), data_dir=request.data_dir)
+    size = _image_size(bundles)
+    names = [resolve_domain(located, name) for name in request.targets] or _targets_of(bundles)
+    protocol = request.protocol.model_copy(update={"augment": for_dataset(request.protocol.augment, located.name)})
+    parse(protocol.augment)
+    for bundle in bundles:
+        check_classes(bundle, located.class_names, located.name)
+
+    def load(domains: Sequence[str]) -> DomainDataset:
+        return read_as(request.reading, located, image_size=size, domains=domains, progress=progress)
+
+    targets = {name: load((name,)) for name in dict.fromkeys(names)}
+    for test in targets.values():
+        _check_target(test, request.allow_missing_classes, warn)
+    contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
+    contestants += _baselines(request, protocol, bundles, located, load, warn)
+    results = compare(
+        contestants,
+        targets,
+        networks=request.networks,
+        repeats=request.repeats,
+        protocol=protocol,
+        seed=request.seed,
+        device=chosen.device,
+        progress=progress,
+    )
+    records = [record(result, targets[result.target]) for result in results]
+    return {
+        "schema": "dgdd.evaluate/1",
+        "dataset": located.name,
+        "image_size": size,
+        "protocol": protocol.model_dump(mode="json"),
+        "repeats": request.repeats,
+        "seed": request.seed,
+        "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
+        "results": records,
+        "summary": summarise(records),
+    }
+
+
+def _baselines(
+    request: Request,
+    protocol: Protocol,
+    bundles: Sequence[Bundle],
+    located: Located,
+    load: Callable[[Sequence[str]], DomainDataset],
+    warn: Callable[[str], None],
+) -> list[Contestant]:
+    """Each baseline once for every source set and budget among the bundles."""
+    found: dict[str, Contestant] = {}
+    sources: dict[tuple[str, ...], DomainDataset] = {}
+    for bundle in bundles if request.baselines else []:
+        manifest = bundle.manifest
+        if manifest.domains not in sources:
+            sources[manifest.domains] = load(manifest.domains)
+        source = sources[manifest.domains]
+        if source.fingerprint() != manifest.source.fingerprint:
+            warn(f"{bundle.path} was distilled from another copy of {located.name} than the baselines use")
+        for name in request.baselines:
+            contestant = baseline_contestant(
+                name,
+                source,
+                ipc=manifest.images.ipc,
+                seed=request.seed,
+                normalisation=bundle_normalisation(bundle),
+                protocol=protocol,
+            )
+            found.setdefault(contestant.name, contestant)
+    return list(found.values())
+
+
+def _check_target(test: DomainDataset, allow_missing_classes: bool, warn: Callable[[str], None]) -> None:
+    for line in test.notes:
+        warn(line)
+    if missing := missing_classes(test):
+        message = f"the target {test.domain_names[0]!r} has no image of: {', '.join(missing)}"
+        if not allow_missing_classes:
+            raise DataError(message, hint="--allow-missing-classes leaves these classes out of the figures")
+        warn(message)
+
+
+def _dataset_of(bundles: Sequence[Bundle]) -> str:
+    names = {bundle.manifest.source.dataset for bundle in bundles}
+    if len(names) > 1:
+        raise UsageError(f"the bundles come from several datasets: {', '.join(sorted(names))}", hint="--dataset NAME")
+    (name,) = names
+    if entry_for(name) is None:  # a bundle never holds the path of somebody's folder
+        raise UsageError(f"{name!r} is a folder set: say where it lies", hint=f"--dataset path/to/{name}")
+    return name
+
+
+def _image_size(bundles: Sequence[Bundle]) -> int:
+    sizes = {(bundle.manifest.images.height, bundle.manifest.images.width) for bundle in bundles}
+    if len(sizes) > 1:
+        raise UsageError("the bundles have images of several sizes", hint="evaluate them in separate calls")
+    height, width = sizes.pop()
+    if height != width:
+        raise DataError(f"images of {height} x {width} pixels: only square ones can be evaluated")
+    return height
+
+
+def _targets_of(bundles: Sequence[Bundle]) -> list[str]:
+    targets = [bundle.manifest.target for bundle in bundles]
+    if None in targets:
+        raise UsageError("a bundle holds no domain out: say what to test on", hint="--target DOMAIN")
+    return [name for name in targets if name is not None]
