@@ -80,11 +80,15 @@ class Surgery(Settings):
 
 
 class Optimiser(Settings):
-    """Projected SGD on the pixels in [0, 1]; the rate is per image: the step uses image_rate · IPC / 10."""
+    """Projected SGD on the pixels in [0, 1]; the rate is per image: the step uses image_rate · IPC / 10.
+
+    `decay`: the rate falls linearly to 0 over the run (`linear`), or stays (`none`, as published).
+    """
 
     steps: Annotated[int, Field(ge=0, le=10_000_000)] = 200
     image_rate: Positive = 0.3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    decay: Literal["linear", "none"] = "linear"
 
 
 class Recipe(Settings):

@@ -163,7 +163,8 @@ def _optimise(
         while state.step < optimiser.steps:
             update, figures = gradient(state.images.detach().requires_grad_(), probe_at(state.step))
             velocity = optimiser.momentum * state.velocity + ranks.mean(update)
-            images = (state.images - rate * velocity).clamp_(0, 1)
+            left = 1 - state.step / optimiser.steps if optimiser.decay == "linear" else 1.0
+            images = (state.images - left * rate * velocity).clamp_(0, 1)
             state = replace(state, step=state.step + 1, images=images, velocity=velocity)  # one assignment: Ctrl-C safe
             if state.step % report_every == 0 or state.step == optimiser.steps:
                 progress("distil", state.step, optimiser.steps, {name: float(v) for name, v in figures.items()})
