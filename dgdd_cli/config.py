@@ -139,6 +139,19 @@ class Protocol(Settings):
     selection: Literal["last"] = "last"
 
 
+# What to type when a value is wrong, for the keys that have a flag or an argument of their own.
+HINTS = {
+    "dataset": "dgdd distill digits",
+    "ipc": "--ipc 10",
+    "image_size": "--image-size 32",
+    "seed": "--seed 0",
+    "target": "--target DOMAIN, or --target none",
+    "recipe.optimiser.steps": "--steps 200",
+    "recipe.probes.source": "--probes bank:20, or --probes fresh",
+    "epochs": "--epochs 100",
+}
+
+
 def recipe_names() -> tuple[str, ...]:
     """The methods, by name."""
     folder = resources.files("dgdd_cli") / "recipes"
@@ -180,6 +193,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         place = nested
         for table in tables:
             place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise UsageError(
+                    f"--set {assignment!r}: {table!r} was set to a value before", hint="give one of the two"
+                )
         place[last] = value
     return nested
 
@@ -206,7 +223,8 @@ def validate(model: type[S], values: Mapping[str, Any], *, origin: str = "the co
         if first["type"] == "extra_forbidden":
             raise UnknownName(f"key in {origin}", where, _keys(model)) from error
         given = f", got {first['input']!r}" if first["type"] != "missing" else ""
-        raise UsageError(f"{where} in {origin}: {first['msg'].lower()}{given}") from error
+        hint = HINTS.get(where, f"--set {where.removeprefix('recipe.')}=VALUE")
+        raise UsageError(f"{where} in {origin}: {first['msg'].lower()}{given}", hint=hint) from error
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

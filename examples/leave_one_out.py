@@ -30,6 +30,7 @@ METHODS = "random,balanced-random,kmeans,dm,dm-balanced,sgs"
 def main() -> None:
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_settings(options)
     targets = options.targets.split(",") if options.targets else known_targets(options)
     methods = options.methods.split(",")
     cells = [(target, seed) for target in targets for seed in range(options.seeds)]
@@ -58,6 +59,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("distill", nargs="*", help="further arguments of dgdd distill")
     return parser.parse_args()
+
+
+def keep_settings(options: argparse.Namespace) -> None:
+    """Refuse to mix runs: what decides a figure is kept beside the figures and must be the same the next time."""
+    names = ("dataset", "methods", "ipc", "image_size", "repeats", "evaluate", "distill")
+    settings = {name: getattr(options, name) for name in names}
+    path = options.out / "settings.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        raise SystemExit(f"{path} belongs to a comparison with other settings: name another --out")
+    path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 def dgdd(options: argparse.Namespace, *arguments: str) -> str:
@@ -206,7 +217,8 @@ def markdown(report: dict[str, Any]) -> str:
         "mean ± std over seeds. "
         f"Protocol {protocol['name']}: {protocol['epochs']} epochs, batch {protocol['batch']}, ConvNet width "
         f"{protocol['width']}, {protocol['precision']}, last epoch; `whole` trains on all source images for "
-        f"{protocol['whole_epochs']} epochs (± over trainings). Device: {report['device']}.",
+        f"{protocol['whole_epochs']} epochs (± over trainings). Device: {report['device']}. Paired differences are "
+        "over targets x seeds; their standard error treats these pairs as independent.",
         "",
         "| method | " + " | ".join(targets) + " | mean | worst target |",
         "|---|" + "---|" * (len(targets) + 2),

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -74,3 +76,42 @@ def test_an_unknown_operation_names_the_near_one():
     with pytest.raises(UnknownName) as caught:
         parse("color_crp")
     assert "crop" in caught.value.hint
+
+
+def strongest(operation: str, *numbers: float) -> torch.Tensor:
+    return Draw(operation, torch.tensor([[*numbers, 0.5, 0.5][:3]]))(IMAGES)
+
+
+def test_brightness_adds_up_to_a_half():
+    torch.testing.assert_close(strongest("color", 1.0), IMAGES + 0.5)
+
+
+def test_saturation_scales_colours_about_their_grey_up_to_twice():
+    grey = IMAGES.mean(1, keepdim=True)
+    torch.testing.assert_close(strongest("color", 0.5, 0.0), grey.expand_as(IMAGES))
+    torch.testing.assert_close(strongest("color", 0.5, 1.0), 2 * IMAGES - grey)
+
+
+def test_contrast_scales_about_the_image_mean_from_half_to_one_and_a_half():
+    mean = IMAGES.mean((1, 2, 3), keepdim=True)
+    for number, factor in ((0.0, 0.5), (1.0, 1.5)):
+        torch.testing.assert_close(strongest("color", 0.5, 0.5, number), (IMAGES - mean) * factor + mean)
+
+
+def test_crop_shifts_by_an_eighth_of_the_side_at_most():
+    images = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16) + 1
+    shifted = Draw("crop", torch.tensor([[0.0, 0.999, 0.0]]))(images)
+    assert not shifted[..., :2, :].any()  # two rows of padding above
+    assert not shifted[..., :, -2:].any()
+    assert torch.equal(shifted[..., 2:, :-2], images[..., :-2, 2:])
+
+
+def test_rotation_and_scale_have_the_published_extent():
+    points = torch.zeros(1, 3, 101, 101)
+    points[..., 50, 80] = 1
+    turned = Draw("rotate", torch.tensor([[1.0, 0.0, 0.0]]))(points)[0, 0]
+    y, x = divmod(int(turned.argmax()), 101)
+    assert abs(math.degrees(math.atan2(y - 50, x - 50))) == pytest.approx(15, abs=1)
+    for number, factor in ((0.0, 1.2), (1.0, 1 / 1.2)):
+        scaled = Draw("scale", torch.tensor([[number, number, 0.0]]))(points)[0, 0]
+        assert int(scaled.argmax()) % 101 - 50 == pytest.approx(30 * factor, abs=1)

@@ -73,6 +73,17 @@ def test_a_malformed_assignment_is_refused(text):
         parse_assignments([text])
 
 
+def test_a_table_cannot_be_a_value_too():
+    with pytest.raises(UsageError, match="optimiser"):
+        parse_assignments(["optimiser=3", "optimiser.steps=5"])
+
+
+def test_a_wrong_value_says_what_to_type():
+    with pytest.raises(UsageError) as caught:
+        resolve({"dataset": "digits", "ipc": 0})
+    assert caught.value.hint == "--ipc 10"
+
+
 def test_merge_keeps_what_is_not_given():
     assert merge({"a": 1, "t": {"x": 1, "y": 2}}, {"a": None, "t": {"y": 3}}) == {"a": 1, "t": {"x": 1, "y": 3}}
 

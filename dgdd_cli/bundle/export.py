@@ -53,6 +53,8 @@ def check_export(directory: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{directory} is a file, not a folder", hint="name a new folder for --export")
     if not directory.resolve().parent.is_dir():
         raise UsageError(f"the folder above {directory} does not exist", hint=f"mkdir -p {directory.parent}")
+    if not os.access(directory.resolve().parent, os.W_OK | os.X_OK):
+        raise UsageError(f"the folder above {directory} is read-only", hint="name a folder elsewhere for --export")
     if not directory.is_dir() or not any(directory.iterdir()):
         return
     if not overwrite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,6 +196,9 @@ def distill(
             )
     if finished.manifest is not None:
         _tell(output, run, located.name, out, finished, chosen)
+        where = ["--data", str(data)] if data else []
+        where += ["--dataset", run.dataset] if located.entry is None else []
+        output.hint(shlex.join(["dgdd", "evaluate", str(out), *where]))
 
 
 def _tell(output: Output, run: Distillation, dataset: str, out: Path, finished: Finished, chosen: Choice) -> None:
@@ -225,7 +229,6 @@ def _tell(output: Output, run: Distillation, dataset: str, out: Path, finished: 
         f"({', '.join(manifest.domains)}; {held}), {manifest.steps} steps, peak memory {peak / 2**30:.2f} GiB"
     )
     output.result(document, human=human, quiet=str(out))
-    output.hint(f"dgdd evaluate {out}")
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

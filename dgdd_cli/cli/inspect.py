@@ -11,6 +11,7 @@ import typer
 
 from dgdd_cli.cli.installation import describe_installation, facts_table, installation_table
 from dgdd_cli.cli.options import (
+    DATA,
     OUTPUT,
     CacheOption,
     DataOption,
@@ -28,6 +29,7 @@ from dgdd_cli.errors import DataError, GateFailed, UsageError
 if TYPE_CHECKING:
     from dgdd_cli.bundle.groups import GroupsFile
     from dgdd_cli.bundle.read import Bundle
+    from dgdd_cli.progress import Progress
 
 SCHEMA = "dgdd.inspect/1"
 
@@ -50,6 +52,14 @@ def inspect(
         Path | None,
         typer.Option("--export", help="Write a folder of PNGs that dataset loaders read.", rich_help_panel=OUTPUT),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="Check that a groups file was made for this dataset as it is now; exits with 3 if not.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     force: ForceOption = False,
     data: DataOption = None,
     cache_dir: CacheOption = None,
@@ -61,8 +71,10 @@ def inspect(
     """Describe a bundle or a groups file, check it, draw it, export it; without one, describe the installation."""
     output = output_from(json, quiet, progress, debug)
     if file is None:
-        if verify or gallery or export:
-            raise UsageError("--verify, --gallery and --export need a file", hint="dgdd inspect bundle.safetensors")
+        if verify or gallery or export or dataset:
+            raise UsageError(
+                "--verify, --gallery, --export and --dataset need a file", hint="dgdd inspect bundle.safetensors"
+            )
         _installation(output, data, cache_folder(cache_dir))
         return
     try:
@@ -74,6 +86,9 @@ def inspect(
             refused = {"schema": SCHEMA, "kind": None, "path": str(file), "valid": False, "problem": error.message}
             output.result(refused, human="", quiet="")
         raise GateFailed(f"verification failed: {error.message}", hint=error.hint) from error
+    if dataset:
+        with output.progress() as report:
+            _check_dataset(file, found, dataset, data, cache_folder(cache_dir), report)
     made = _pictures(found, gallery, export, force)
     document: dict[str, Any] = {"schema": SCHEMA, "kind": found.kind, "path": str(file), "valid": True, **found.summary}
     document |= {"checks": found.checks} if verify else {}
@@ -118,6 +133,20 @@ def _read(file: Path) -> _Found:
     summary = {"manifest": bundle.manifest.document(), "images_per_domain": per_domain}
     rows = _bundle_rows(bundle, per_domain)
     return _Found("bundle", bundle.manifest.id, summary, rows, read.passed_checks(bundle), bundle)
+
+
+def _check_dataset(file: Path, found: _Found, dataset: str, data: Path | None, cache: Path, progress: Progress) -> None:
+    from dgdd_cli.bundle.groups import check_groups_match, read_groups
+    from dgdd_cli.data.load import locate, read
+
+    if found.kind != "groups":
+        raise UsageError("--dataset checks groups files", hint="dgdd evaluate BUNDLE --dataset NAME tests a bundle")
+    groups = read_groups(file)
+    located = locate(dataset, data_dir=data)
+    names = [name for name in groups.manifest.domains if name in located.domain_names] or located.domain_names
+    size = groups.manifest.image_size
+    check_groups_match(groups, read(located, image_size=size, domains=names, cache_dir=cache, progress=progress))
+    found.checks.append(f"dataset: made for {located.name} as it is now")
 
 
 def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: bool) -> dict[str, Path]:

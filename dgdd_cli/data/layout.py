@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from dgdd_cli.data.catalog import CatalogEntry, fold, folder_domain
@@ -166,7 +167,9 @@ def _catalog_classes(
             else:
                 mine[name] = path
         if stray:
-            notes.append(f"left out of {entry.name}/{domain}: {listed(stray)}, which is no class of it")
+            near = [n for folder in stray for n in get_close_matches(fold(folder), entry.class_names, n=1)]
+            guess = f" (did you mean {listed(near)}?)" if near else ""
+            notes.append(f"left out of {entry.name}/{domain}: {listed(stray)}, which is no class of it{guess}")
         if not mine:
             raise DataError(
                 f"the domain {domain!r} holds none of the classes of {entry.name}: found {listed(stray)}",

@@ -80,7 +80,10 @@ def _home(path: Path) -> Path:
 
 def _folder(root: Path) -> Located:
     layout = read_layout(root, None)
-    return Located(root.resolve().name, None, root, tuple(layout.folders), layout.class_names, None, layout)
+    name = root.resolve().name
+    if entry_for(name) is not None:  # nobody shall take somebody's own folder for the published set
+        name = f"{name} (own folder)"
+    return Located(name, None, root, tuple(layout.folders), layout.class_names, None, layout)
 
 
 def _catalog(

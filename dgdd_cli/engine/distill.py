@@ -15,7 +15,7 @@ from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.checkpoint import State
 from dgdd_cli.engine.probes import CHUNK, make_view, probe_source
-from dgdd_cli.engine.ranks import ALONE, Ranks
+from dgdd_cli.engine.ranks import ALONE, RankLost, Ranks
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.step import describe_cells, pooled_gradient, surgical_gradient
 from dgdd_cli.errors import DgddError, Interrupted, UsageError
@@ -121,6 +121,15 @@ def distill(
     return Distilled(images, state.labels.cpu(), state.domains.cpu(), state.step)
 
 
+def _check_finite(update: Tensor, step: int) -> None:
+    # Clamping turns an infinite step into black and white pixels, which look like a result.
+    if not bool(torch.isfinite(update).all()):
+        raise DgddError(
+            f"distillation diverged: the gradient at step {step} is not finite",
+            hint="a smaller rate: --set optimiser.image_rate=0.1",
+        )
+
+
 def _optimise(
     source: DomainDataset,
     recipe: Recipe,
@@ -167,11 +176,12 @@ def _optimise(
             images = (state.images - left * rate * velocity).clamp_(0, 1)
             state = replace(state, step=state.step + 1, images=images, velocity=velocity)  # one assignment: Ctrl-C safe
             if state.step % report_every == 0 or state.step == optimiser.steps:
+                _check_finite(update, state.step)
                 progress("distil", state.step, optimiser.steps, {name: float(v) for name, v in figures.items()})
             if keep and state.step < optimiser.steps and time.monotonic() - kept >= keep_seconds:
                 keep(state)
                 kept = time.monotonic()
-    except DgddError:  # another rank is gone: keep what was reached
+    except RankLost:
         if keep and state.step:
             keep(state)
         raise

@@ -16,6 +16,10 @@ from dgdd_cli.errors import DgddError, UsageError
 TIMEOUT = datetime.timedelta(seconds=50)  # a rank that died is noticed within a minute
 
 
+class RankLost(DgddError):
+    """Another rank died or hangs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """This process among `size` of them; rank 0 reports and writes."""
@@ -28,14 +32,14 @@ class Ranks:
         return self.rank == 0
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of every rank's `value`; the same bits on every rank. Raises DgddError when a rank is gone."""
+        """The mean of every rank's `value`; the same bits on every rank. Raises RankLost when a rank is gone."""
         if self.size == 1:
             return value
         total = value.contiguous().clone()
         try:
             dist.all_reduce(total)
         except RuntimeError as error:  # gloo and NCCL both report a lost peer or a timeout so
-            raise DgddError(
+            raise RankLost(
                 f"rank {self.rank} lost contact with the other ranks", hint="the checkpoint is kept: run with --resume"
             ) from error
         return total / self.size

@@ -12,12 +12,12 @@ from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells
 from dgdd_cli.data.load import Located, Reading, read_as
-from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.engine.distill import Distilled, distill
 from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.errors import UsageError
+from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.progress import Progress
 
 
@@ -68,6 +68,13 @@ def distil_to_bundle(
         note(f"resuming from step {state.step}")
     elif resume:
         note(f"no checkpoint at {checkpoint}: starting from the first step")
+
+    def keep(now: State) -> None:
+        try:
+            save_checkpoint(checkpoint, now, digest)
+        except DgddError as problem:  # a full disk must not end a healthy run: it may have room by the end
+            warn(f"no checkpoint at step {now.step}: {problem.message}")
+
     result = distill(
         source,
         run.recipe,
@@ -75,7 +82,7 @@ def distil_to_bundle(
         seed=run.seed,
         device=chosen.device,
         state=state,
-        keep=(lambda now: save_checkpoint(checkpoint, now, digest)) if ranks.leads else None,
+        keep=keep if ranks.leads else None,
         keep_seconds=keep_seconds,
         kernels=kernels,
         ranks=ranks,

@@ -95,6 +95,8 @@ def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells, *, ker
             pool=surgery.pool,
             kernels=kernels,
         )
-        return update, {"loss": losses.detach().mean(), "agreement": agreement}
+        targets = (cells.weights[:, :, None] * probe.cell_means).sum(1)
+        loss = objective(features.detach(), cells.of_class, targets).sum()
+        return update, {"loss": loss, "agreement": agreement}
 
     return gradient

@@ -11,6 +11,7 @@ from torch import Tensor
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.seeds import stream
+from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.metrics import Score, score
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.networks import build
@@ -96,5 +97,10 @@ def compare(
         done += contestant.epochs * contestant.images
         for target, dataset in targets.items():
             probabilities = predict(network, dataset.images, protocol, contestant.normalisation)
+            if not bool(torch.isfinite(probabilities).all()):
+                raise DgddError(
+                    f"training {name} on {contestant.name} diverged (repeat {repeat + 1})",
+                    hint=f"--set rate={protocol.rate / 10:g}",
+                )
             scores.setdefault((i, name, target), []).append(score(probabilities, dataset.labels))
     return [Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()]

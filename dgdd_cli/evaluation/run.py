@@ -49,7 +49,7 @@ def evaluate_bundles(
         if name not in NETWORKS:
             raise UnknownName("network", name, NETWORKS)
     check_baselines(request.baselines)
-    bundles = [load_bundle(path) for path in request.bundles]
+    bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
     located = locate(request.dataset or _dataset_of(bundles), data_dir=request.data_dir)
     size = _image_size(bundles)
     names = [resolve_domain(located, name) for name in request.targets] or _targets_of(bundles)
@@ -155,4 +155,9 @@ def _targets_of(bundles: Sequence[Bundle]) -> list[str]:
     targets = [bundle.manifest.target for bundle in bundles]
     if None in targets:
         raise UsageError("a bundle holds no domain out: say what to test on", hint="--target DOMAIN")
-    return [name for name in targets if name is not None]
+    names = [name for name in dict.fromkeys(targets) if name is not None]
+    if len(names) > 1:  # one bundle's target is another's source: nobody asked for that comparison
+        raise UsageError(
+            "the bundles hold out different domains", hint=f"--target {','.join(names)}, or separate calls"
+        )
+    return names

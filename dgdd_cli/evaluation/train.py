@@ -42,7 +42,7 @@ def train(
         if epoch == epochs // 2 and epoch:
             rate *= protocol.drop
             optimiser = _sgd(network, protocol, rate)
-        for rows in torch.randperm(len(labels), generator=generator).split(protocol.batch):
+        for rows in batches(torch.randperm(len(labels), generator=generator), protocol.batch):
             augmentation = draw(protocol.augment, generator, rows=len(rows))
             rows = rows.to(device)
             with _precision(protocol, device):
@@ -67,6 +67,14 @@ def predict(network: nn.Module, images: Tensor, protocol: Protocol, normalisatio
             logits = network(normalise(to_unit(part.to(device)), mean, std))
         parts.append(logits.float().softmax(1).cpu())
     return torch.cat(parts)
+
+
+def batches(order: Tensor, size: int) -> list[Tensor]:
+    """Consecutive parts of `size` rows; a last part of one row joins the one before, for batch normalisation's sake."""
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _sgd(network: nn.Module, protocol: Protocol, rate: float) -> torch.optim.Optimizer:

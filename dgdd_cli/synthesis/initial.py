@@ -62,16 +62,18 @@ def kmeans_rows(
 ) -> Tensor:
     """Of each class the rows nearest to the IPC centroids of its features (N_c, F): int64 (C·IPC), class by class.
 
-    Each centroid takes its nearest image that no centroid before it took.
+    Each centroid takes its nearest image that no centroid before it took; where duplicate images leave fewer
+    centroids than IPC, the centroids take another turn.
     """
     check_budget(source, ipc)
     picks = []
     for label in range(len(source.class_names)):
         rows = (source.labels == label).nonzero().squeeze(1)
         points = features(source.images[rows])  # (N_c, F)
-        distances = torch.cdist(kmeans(points, ipc, generator).centroids, points)  # (IPC, N_c)
+        distances = torch.cdist(kmeans(points, ipc, generator).centroids, points)  # (K, N_c), K <= IPC
         taken: list[int] = []
-        for row in distances:
+        for turn in range(ipc):
+            row = distances[turn % len(distances)]
             row[taken] = torch.inf
             taken.append(int(row.argmin()))
         picks.append(rows[torch.tensor(taken)])

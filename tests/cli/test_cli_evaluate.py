@@ -43,7 +43,7 @@ def test_the_document_says_what_was_measured_and_how(bundle, shapes_folder, caps
     assert document["protocol"]["selection"] == "last"
     unseen, seen = document["results"]
     assert (unseen["target"], unseen["setting"]) == ("cyan", "unseen domain")
-    assert (seen["target"], seen["setting"]) == ("blue", "in-domain")
+    assert (seen["target"], seen["setting"]) == ("blue", "in-domain (images it was made from)")
     for result in (unseen, seen):
         assert len(result["accuracy"]["values"]) == 2
         assert result["accuracy"]["mean"] == pytest.approx(sum(result["accuracy"]["values"]) / 2)
@@ -67,9 +67,24 @@ def test_the_same_call_gives_the_same_figures(bundle, shapes_folder, capsys):
 
 
 def test_networks_baselines_and_bundles_in_one_call(bundle, shapes_folder, capsys):
+    copy = bundle.with_name("copy.safetensors")
+    copy.write_bytes(bundle.read_bytes())
     arguments = ["--baseline", "random,balanced-random,whole", "--network", "convnet,resnet18", "--repeats", "1"]
     assert (
-        run(["evaluate", str(bundle), str(bundle), "--dataset", str(shapes_folder), *QUICK, *arguments, "--json"]) == 0
+        run(
+            [
+                "evaluate",
+                str(bundle),
+                str(copy),
+                str(bundle),
+                "--dataset",
+                str(shapes_folder),
+                *QUICK,
+                *arguments,
+                "--json",
+            ]
+        )
+        == 0
     )
     results = document_of(capsys)["results"]
     found = [(r["method"], r["network"]) for r in results]
@@ -91,6 +106,30 @@ def test_quiet_prints_the_number_alone(bundle, shapes_folder, capsys):
     captured = capsys.readouterr()
     assert 0 <= float(captured.out) <= 1
     assert captured.err == ""
+
+
+def test_quiet_averages_the_unseen_targets_alone(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "-q") == 0
+    unseen = capsys.readouterr().out
+    assert evaluate(bundle, shapes_folder, "-q", "--target", "cyan,amber,blue") == 0
+    assert capsys.readouterr().out == unseen
+
+
+def test_a_training_that_diverged_is_an_error_and_no_number(bundle, shapes_folder, capsys):
+    arguments = ["--set", "rate=1e18", "--epochs", "9", "--min-accuracy", "0", "--json"]
+    assert run(["evaluate", str(bundle), "--dataset", str(shapes_folder), *QUICK, *arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "diverged" in captured.err
+    assert "--set rate=" in captured.err
+
+
+def test_bundles_of_different_targets_are_not_crossed_unasked(bundle, shapes_folder, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    arguments = ["--target", "blue", "--ipc", "2", "--image-size", "8", "--method", "random", "--out", str(other), "-q"]
+    assert run(["distill", str(shapes_folder), *arguments]) == 0
+    assert run(["evaluate", str(bundle), str(other), "--dataset", str(shapes_folder), *QUICK]) == 2
+    assert "--target cyan,blue" in capsys.readouterr().err
 
 
 def test_the_accuracy_gate(bundle, shapes_folder, capsys):

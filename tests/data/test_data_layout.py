@@ -35,7 +35,7 @@ def test_a_relative_name_of_an_existing_folder_is_a_path(tmp_path: Path, monkeyp
 
 def test_the_path_of_a_catalog_set_stays_a_folder_set(tmp_path: Path) -> None:
     located = locate(str(draw_pacs(tmp_path)))
-    assert (located.name, located.entry, located.default_target) == ("PACS", None, None)
+    assert (located.name, located.entry, located.default_target) == ("PACS (own folder)", None, None)
 
 
 @pytest.mark.parametrize("folder", ["pacs", "PACS", "kfold", "PACS/images", "PACS/kfold"])

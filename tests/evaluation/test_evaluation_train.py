@@ -1,8 +1,9 @@
 import torch
 
+from dgdd_cli.augment import draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.evaluation.metrics import accuracy
-from dgdd_cli.evaluation.train import predict, train
+from dgdd_cli.evaluation.train import batches, predict, train
 from dgdd_cli.networks import build
 
 
@@ -61,3 +62,44 @@ def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(shapes):
     probabilities = predict(network, dataset.images, protocol, dataset.normalisation)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(len(dataset)))
     torch.testing.assert_close(probabilities[:2], predict(network, dataset.images[:2], protocol, dataset.normalisation))
+
+
+def test_training_against_a_loop_spelled_out(shapes):
+    """Augmented batches, SGD with momentum and weight decay, rate and momentum dropped at half time."""
+    dataset, epochs = shapes(per_cell=4), 4
+    protocol = Protocol(augment="color_crop", batch=13, rate=0.05, weight_decay=0.1, drop=0.2)
+    ours = trained(dataset, protocol, epochs)
+
+    generator = torch.Generator().manual_seed(0)
+    network = build("convnet", num_classes=3, image_size=8, generator=generator, width=8)
+    weights = list(network.parameters())
+    velocity = [torch.zeros_like(w) for w in weights]
+    pixels, rate = (dataset.images.float() / 255 - 0.5) / 0.25, protocol.rate
+    for epoch in range(epochs):
+        if epoch == epochs // 2:
+            rate, velocity = rate * protocol.drop, [torch.zeros_like(w) for w in weights]
+        for rows in torch.randperm(len(dataset), generator=generator).split(13):
+            augmented = draw(protocol.augment, generator, rows=len(rows))(pixels[rows])
+            loss = torch.nn.functional.cross_entropy(network(augmented), dataset.labels[rows])
+            for i, (w, g) in enumerate(zip(weights, torch.autograd.grad(loss, weights), strict=True)):
+                velocity[i] = protocol.momentum * velocity[i] + g + protocol.weight_decay * w.detach()
+                w.data -= rate * velocity[i]
+    for a, b in zip(ours.parameters(), weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    logits = network((dataset.images.float() / 255 - 0.5) / 0.25)
+    probabilities = predict(ours, dataset.images, protocol, dataset.normalisation)
+    torch.testing.assert_close(probabilities, logits.softmax(1), rtol=1e-3, atol=1e-5)
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before():
+    assert [len(part) for part in batches(torch.arange(20), 19)] == [20]
+    assert [len(part) for part in batches(torch.arange(20), 6)] == [6, 6, 6, 2]
+    assert [len(part) for part in batches(torch.arange(1), 6)] == [1]
+
+
+def test_prediction_uses_running_statistics_not_the_batch(shapes):
+    dataset, protocol = shapes(), Protocol(augment="none")
+    network = build("resnet18", num_classes=3, image_size=8, generator=torch.Generator().manual_seed(0))
+    together = predict(network.train(), dataset.images[:6], protocol, dataset.normalisation)
+    alone = predict(network.train(), dataset.images[:1], protocol, dataset.normalisation)
+    torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-5)

@@ -50,6 +50,14 @@ def test_kmeans_rows_find_the_clusters(shapes):
         assert sorted(source.domains[rows[source.labels[rows] == label]].tolist()) == [0, 1, 2]
 
 
+def test_duplicate_images_do_not_make_the_set_smaller(shapes):
+    source = shapes(per_cell=3)
+    source.images[:] = source.images[0]
+    rows = kmeans_rows(source, 5, seeded(), pixels)
+    assert source.labels[rows].tolist() == [c for c in range(3) for _ in range(5)]
+    assert len(set(rows.tolist())) == 15
+
+
 def test_rows_depend_on_the_seed_alone(shapes):
     source = shapes()
     assert torch.equal(random_rows(source, 3, seeded(1)), random_rows(source, 3, seeded(1)))

@@ -1,0 +1,109 @@
+"""Pairing, baselines, and what a record says of hand-made scores."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+import torch
+
+from dgdd_cli.config import Protocol
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.evaluation.baselines import baseline_rows
+from dgdd_cli.evaluation.compare import Contestant, Result, compare
+from dgdd_cli.evaluation.contestants import baseline_contestant
+from dgdd_cli.evaluation.metrics import Score
+from dgdd_cli.evaluation.record import gate_failures, record, summarise
+
+NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
+PROTOCOL = Protocol(width=8, augment="color", batch=8)
+
+
+def contestant(name: str, dataset, sources=("amber",), kind="bundle") -> Contestant:
+    return Contestant(name, name, kind, sources, NORM, 2, len(dataset), lambda repeat: (dataset.images, dataset.labels))
+
+
+def scores(*accuracies: float) -> tuple[Score, ...]:
+    return tuple(Score(a, torch.tensor([a, a / 2, 1.0], dtype=torch.float64), 0.1) for a in accuracies)
+
+
+def test_contestants_with_the_same_images_get_the_same_scores(shapes):
+    dataset = shapes(per_cell=2)
+    entries = [contestant("a", dataset), contestant("b", dataset)]
+    first, second = compare(
+        entries,
+        {"cyan": dataset.only(["cyan"])},
+        networks=["convnet"],
+        repeats=2,
+        protocol=PROTOCOL,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    assert [s.accuracy for s in first.scores] == [s.accuracy for s in second.scores]
+    assert [s.ece for s in first.scores] == [s.ece for s in second.scores]
+    assert first.scores[0].ece != first.scores[1].ece  # another repeat is another network
+
+
+def test_a_baseline_draws_other_images_for_every_repeat(shapes):
+    source = shapes()
+    for name in ("random", "balanced-random"):
+        first, second, again = (
+            baseline_rows(name, source, ipc=3, seed=0, repeat=repeat).tolist() for repeat in (0, 1, 0)
+        )
+        assert first == again
+        assert first != second
+    assert baseline_rows("whole", source, ipc=3, seed=0, repeat=1).tolist() == list(range(len(source)))
+
+
+def test_the_balanced_baseline_is_balanced_and_the_random_one_is_not(shapes):
+    source = shapes(per_cell=30)
+    spread = {}
+    for name in ("random", "balanced-random"):
+        rows = [baseline_rows(name, source, ipc=6, seed=s, repeat=0) for s in range(5)]
+        counts = [torch.bincount(source.domains[r[:6]], minlength=3) for r in rows]  # of the first class
+        spread[name] = max(int(c.max() - c.min()) for c in counts)
+    assert spread["balanced-random"] == 0
+    assert spread["random"] > 0
+
+
+def test_the_ceiling_has_epochs_of_its_own(shapes):
+    source, protocol = shapes(), Protocol(epochs=70, whole_epochs=7)
+    build = {"ipc": 2, "seed": 0, "normalisation": NORM, "protocol": protocol}
+    assert baseline_contestant("whole", source, **build).epochs == 7
+    assert baseline_contestant("random", source, **build).epochs == 70
+    assert baseline_contestant("random", source, **build).images == 6
+    assert baseline_contestant("whole", source, **build).images == len(source)
+
+
+def test_a_record_averages_repeats_and_finds_the_worst(shapes):
+    target = shapes(per_cell=4).only(["cyan"])
+    entry = record(Result(contestant("a", target), "convnet", "cyan", scores(0.9, 0.5, 0.4)), target)
+    assert entry["accuracy"]["mean"] == pytest.approx(0.6)
+    assert entry["accuracy"]["std"] == pytest.approx(statistics.stdev([0.9, 0.5, 0.4]))
+    assert entry["worst_class"] == {"class": "box", "images": 4, "accuracy": pytest.approx(0.3)}
+    assert entry["setting"] == "unseen domain"
+    one = record(Result(contestant("a", target), "convnet", "cyan", scores(0.9)), target)
+    assert one["accuracy"]["std"] is None
+
+
+def test_gates_look_at_the_mean_and_at_bundles_only(shapes):
+    target = shapes().only(["cyan"])
+    passing = record(Result(contestant("a", target), "convnet", "cyan", scores(0.9, 0.5, 0.4)), target)
+    baseline = record(Result(contestant("b", target, kind="baseline"), "convnet", "cyan", scores(0.1)), target)
+    assert gate_failures([passing, baseline], min_accuracy=0.6, max_gap=None) == []
+    assert len(gate_failures([passing, baseline], min_accuracy=0.61, max_gap=None)) == 1
+
+
+def test_a_summary_keeps_unseen_and_in_domain_apart(shapes):
+    target = shapes().only(["cyan"])
+    entries = [
+        record(Result(contestant("a", target), "convnet", name, scores(value)), target)
+        for name, value in (("cyan", 0.4), ("blue", 0.6), ("amber", 0.9))
+    ]
+    (summary,) = summarise(entries)
+    assert summary["mean_unseen"] == pytest.approx(0.5)
+    assert summary["mean_in_domain"] == pytest.approx(0.9)
+    assert summary["gap"] == pytest.approx(0.4)
+    assert summary["worst_target"] == {"target": "cyan", "accuracy": pytest.approx(0.4)}
+    assert gate_failures(entries, min_accuracy=None, max_gap=0.39)
+    assert not gate_failures(entries, min_accuracy=None, max_gap=0.41)
