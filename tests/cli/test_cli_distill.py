@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -316,3 +317,24 @@ def test_a_damaged_checkpoint_is_refused(shapes_folder, tmp_path, capsys):
     assert run(long_run(shapes_folder, out, "--resume")) == 3
     assert "checkpoint" in error_of(capsys)
     assert (tmp_path / "b.safetensors.checkpoint").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(shapes_folder, tmp_path, monkeypatch, capsys):
+    import dgdd_cli.engine.run
+    from dgdd_cli.errors import DgddError
+
+    def full(*arguments: object) -> None:
+        raise DgddError("no space left on the device")
+
+    monkeypatch.setattr(dgdd_cli.engine.run, "save_checkpoint", full)
+    out = tmp_path / "b.safetensors"
+    assert distill(shapes_folder, out, "--steps", "3", "--checkpoint-every", "0") == 0
+    assert "no checkpoint at step 1: no space left" in capsys.readouterr().err
+    assert load_bundle(out).manifest.steps == 3
+
+
+def test_the_hint_after_a_run_can_be_typed(shapes_folder, tmp_path, capsys):
+    out = tmp_path / "a b.safetensors"
+    assert distill(shapes_folder, out, "--steps", "1") == 0
+    hint = capsys.readouterr().err.split("hint: ")[-1].strip()
+    assert run([*shlex.split(hint)[1:], "--epochs", "1", "--set", "width=4", "--repeats", "1", "-q"]) == 0

@@ -287,3 +287,16 @@ def test_datasets_are_found_in_the_data_folder(home: Path, capsys: pytest.Captur
     assert code == 0
     (pacs,) = (entry for entry in json.loads(out)["datasets"] if entry["name"] == "pacs")
     assert (pacs["place"], pacs["where"]) == ("folder", "sets/PACS")
+
+
+def test_a_groups_file_of_another_dataset_is_refused(shapes_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("DGDD_CACHE", str(tmp_path / "cache"))
+    groups = tmp_path / "groups.safetensors"
+    arguments = ["--groups", "2", "--image-size", "8", "--out", str(groups), "-q"]
+    assert run(["cluster", str(shapes_folder), *arguments]) == 0
+    assert run(["inspect", str(groups), "--dataset", str(shapes_folder), "-q"]) == 0
+    (shapes_folder / "blue" / "box" / "pic_000.jpg").unlink()
+    assert run(["inspect", str(groups), "--dataset", str(shapes_folder), "-q"]) == 3
+    said = capsys.readouterr().err
+    assert "another dataset" in said
+    assert "dgdd cluster" in said
