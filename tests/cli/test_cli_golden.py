@@ -1,4 +1,4 @@
-"""The documents of `distill` and `cluster` have the form that was published; those of the others stand by their tests."""
+"""The documents of `distill` and `cluster` have the published form; the others stand by their own tests."""
 
 from __future__ import annotations
 
