@@ -83,9 +83,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
     axis.errorbar(list(rows), gaps, errors, fmt="o", capsize=4)
     axis.axhline(0, color="grey", linewidth=0.8)
     axis.set_ylabel(f"accuracy − {list(rows)[-1]} (points)")
-    axis.set_title(
-        f"{found['method']} on {found['dataset']}, {found['image_size']} px, targets {len(found['targets'])}"
-    )
+    targets = ", ".join(found["targets"])
+    axis.set_title(f"{found['method']} on {found['dataset']} at {found['image_size']} px: {targets}")
     figure.savefig(path, dpi=120)
 
 
