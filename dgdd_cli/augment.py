@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dgdd_cli.data.catalog import entry_for
 from dgdd_cli.errors import UnknownName
 
 PADDING = 0.125
@@ -133,8 +134,9 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def for_dataset(strategy: str, dataset: str) -> str:
-    """`auto` made explicit: all operations that keep the classes what they are (a mirrored digit is another sign)."""
+    """`auto` made explicit: all operations, without the flip where the catalog says that it changes the class."""
     if strategy != "auto":
         return strategy
-    operations = [name for name in OPERATIONS if name != "identity" and not (name == "flip" and dataset == "digits")]
-    return "_".join(operations)
+    entry = entry_for(dataset)
+    left_out = {"identity"} if entry is None or entry.mirrors else {"identity", "flip"}
+    return "_".join(name for name in OPERATIONS if name not in left_out)

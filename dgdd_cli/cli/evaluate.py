@@ -126,7 +126,7 @@ def evaluate(
     from dgdd_cli.data.load import Reading
     from dgdd_cli.engine.device import choose_device
     from dgdd_cli.engine.memory import keep_freed_memory
-    from dgdd_cli.evaluation.record import IN_DOMAIN, UNSEEN, gate_failures, mean_accuracy
+    from dgdd_cli.evaluation.record import gate_failures, headline
     from dgdd_cli.evaluation.run import Request, evaluate_bundles
 
     chosen = choose_device(device or "auto")
@@ -147,9 +147,8 @@ def evaluate(
     with output.progress() as report:
         document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn)
     failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap)
-    bundled = [entry for entry in document["results"] if entry["kind"] == "bundle"]
-    headline = mean_accuracy(bundled, UNSEEN) or mean_accuracy(bundled, IN_DOMAIN)
-    output.result(document | {"gate_failures": failures}, human=_table(document), quiet=f"{headline:.4f}")
+    number = f"{headline(document['results']):.4f}"
+    output.result(document | {"gate_failures": failures}, human=_table(document), quiet=number)
     if failures:
         raise GateFailed("; ".join(failures))
 

@@ -36,6 +36,7 @@ class CatalogEntry:
     normalisation_origin: str = "ImageNet"
     hub: str | None = None  # Hugging Face dataset with image, domain and label columns
     default_image_size: int = field(default=32)
+    mirrors: bool = True  # whether a mirrored image still shows its class
 
 
 def fold(name: str) -> str:
@@ -70,6 +71,7 @@ _DIGITS = CatalogEntry(
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     normalisation_origin="0.5/0.5, as usual for digits",
+    mirrors=False,
 )
 
 _PACS = CatalogEntry(

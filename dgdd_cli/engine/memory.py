@@ -18,8 +18,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed blocks for the next step instead of giving them back; True where that was possible.
 
     A step frees and asks for the same feature maps again and again. By default blocks of this size are mapped and
-    unmapped each time, and the kernel clears every page anew: measured as two fifths of a distillation's time on two
-    cores. It changes no result, and peak memory hardly.
+    unmapped each time, and the kernel clears every page anew. It changes no result, and peak memory hardly.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

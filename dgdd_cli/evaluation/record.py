@@ -88,6 +88,13 @@ def mean_accuracy(entries: Sequence[Mapping[str, Any]], setting: str) -> float |
     return statistics.fmean(means) if means else None
 
 
+def headline(records: Sequence[Mapping[str, Any]]) -> float:
+    """The one number: mean accuracy of the bundles on unseen targets, or on in-domain ones where none is unseen."""
+    bundles = [entry for entry in records if entry["kind"] == "bundle"]
+    unseen = [entry for entry in bundles if entry["setting"] == UNSEEN]
+    return statistics.fmean(entry["accuracy"]["mean"] for entry in unseen or bundles)
+
+
 def _gap(entries: Sequence[Mapping[str, Any]]) -> float | None:
     """Mean in-domain accuracy minus mean unseen accuracy; None unless both kinds of target were evaluated."""
     seen, unseen = mean_accuracy(entries, IN_DOMAIN), mean_accuracy(entries, UNSEEN)

@@ -13,7 +13,7 @@ from dgdd_cli.evaluation.baselines import baseline_rows
 from dgdd_cli.evaluation.compare import Contestant, Result, compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.metrics import Score
-from dgdd_cli.evaluation.record import gate_failures, record, summarise
+from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
 PROTOCOL = Protocol(width=8, augment="color", batch=8)
@@ -107,3 +107,15 @@ def test_a_summary_keeps_unseen_and_in_domain_apart(shapes):
     assert summary["worst_target"] == {"target": "cyan", "accuracy": pytest.approx(0.4)}
     assert gate_failures(entries, min_accuracy=None, max_gap=0.39)
     assert not gate_failures(entries, min_accuracy=None, max_gap=0.41)
+
+
+def test_the_headline_is_the_unseen_accuracy_even_when_it_is_zero(shapes):
+    target = shapes().only(["cyan"])
+
+    def entry(name: str, value: float, kind: str = "bundle"):
+        return record(Result(contestant("a", target, kind=kind), "convnet", name, scores(value)), target)
+
+    unseen, seen, baseline = entry("cyan", 0.0), entry("amber", 0.9), entry("cyan", 0.7, "baseline")
+    assert headline([unseen, seen, baseline]) == 0
+    assert headline([unseen]) == 0
+    assert headline([seen, baseline]) == pytest.approx(0.9)
