@@ -1,143 +1,26 @@
-"""Everything a user can set, as pydantic models, and how the layers merge: flag > file > recipe > default.
+"""How the layers of a configuration merge: flag > file > recipe > default.
 
-A recipe (`recipes/<method>.toml`) composes a method from {initialisation, matching, probes, surgery, optimiser};
-a configuration file and `--set` change the same keys. The resolved configuration prints as TOML that loads again.
+A recipe (`recipes/<method>.toml`) composes a method; a configuration file and `--set` change the same keys. The
+resolved configuration prints as TOML that loads again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from dgdd_cli.config.recipe import Distillation
+from dgdd_cli.config.settings import Settings
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 S = TypeVar("S", bound=Settings)
-
-
-class Initialisation(Settings):
-    """Which real images the synthetic set starts from; with no matching, they are the result."""
-
-    name: Literal["random", "balanced-random", "kmeans"] = "balanced-random"
-
-
-class Matching(Settings):
-    """The objective and how the source domains weigh in it: by their share of the images, or equally."""
-
-    name: Literal["dm"] = "dm"
-    weights: Literal["share", "equal"] = "equal"
-
-
-class Probes(Settings):
-    """The random networks that images are compared through.
-
-    `augment`: the operations of DSA, or `auto`: all that keep the classes what they are.
-    `source`: `fresh` draws a network and `batch` real images of each cell at every step; `bank:K` holds K networks
-    with the exact statistics of the whole source set. `width`: channels of the ConvNet.
-    """
-
-    source: Annotated[str, StringConstraints(pattern=r"^(fresh|bank:[1-9][0-9]{0,5})$")] = "bank:20"
-    batch: Annotated[int, Field(ge=1)] = 64
-    network: Name = "convnet"
-    width: Annotated[int, Field(ge=1, le=4096)] = 128
-    augment: Name = "auto"
-
-    @property
-    def bank_size(self) -> int | None:
-        return int(self.source.partition(":")[2]) if self.source.startswith("bank:") else None
-
-
-class Surgery(Settings):
-    """Spectral gradient surgery: update = g + `shared`·g_sh + `diversity`·g_div (design of SGS, arXiv 2605.18836).
-
-    `power` is the exponent of the agreement in the shared spectrum; `pool` what the coherence is pooled over.
-    """
-
-    name: Literal["spectral"] = "spectral"
-    shared: NotNegative = 1.0
-    diversity: NotNegative = 1.0
-    power: NotNegative = 1.0
-    pool: Literal["bin", "image", "class"] = "class"
-
-
-class Optimiser(Settings):
-    """Projected SGD on the pixels in [0, 1]; the rate is per image: the step uses image_rate · IPC / 10.
-
-    `decay`: the rate falls linearly to 0 over the run (`linear`), or stays (`none`, as published).
-    """
-
-    steps: Annotated[int, Field(ge=0, le=10_000_000)] = 200
-    image_rate: Positive = 0.3
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    decay: Literal["linear", "none"] = "linear"
-
-
-class Recipe(Settings):
-    """One method, complete. Without `matching` the initialisation is the method, and there is nothing to step."""
-
-    initialisation: Initialisation = Initialisation()
-    matching: Matching | None = None
-    probes: Probes | None = None
-    surgery: Surgery | None = None
-    optimiser: Optimiser | None = None
-
-
-class Distillation(Settings):
-    """A whole distillation run: what, for which target, how many, how."""
-
-    dataset: Name
-    target: Name | None = None
-    ipc: Annotated[int, Field(ge=1, le=100_000)] = 10
-    image_size: Annotated[int, Field(ge=8, le=1024)] = 32
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    method: Name = "sgs"
-    recipe: Recipe = Recipe()
-
-    def digest(self, *facts: str) -> str:
-        """sha256 of the settings and further facts (a dataset's fingerprint): what a checkpoint belongs to."""
-        document = [self.model_dump(mode="json"), *facts]
-        return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-class Protocol(Settings):
-    """How a training set becomes an accuracy: the `dm` protocol (Zhao & Bilen 2023, section 4.1).
-
-    SGD with one drop of the rate at half time, where the momentum starts afresh; the score is that of the last
-    epoch. `whole_epochs` is used for the whole source set, which has far more steps in an epoch.
-    """
-
-    name: Literal["dm"] = "dm"
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    whole_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
-    batch: Annotated[int, Field(ge=1)] = 32
-    rate: Positive = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NotNegative = 5e-4
-    drop: Annotated[float, Field(gt=0, le=1)] = 0.1
-    augment: Name = "auto"
-    width: Annotated[int, Field(ge=1, le=4096)] = 128
-    precision: Literal["float32", "bfloat16"] = "float32"
-    selection: Literal["last"] = "last"
-
 
 # What to type when a value is wrong, for the keys that have a flag or an argument of their own.
 HINTS = {

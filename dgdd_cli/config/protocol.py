@@ -1,0 +1,30 @@
+"""The settings of an evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dgdd_cli.config.settings import Name, NotNegative, Positive, Settings
+
+
+class Protocol(Settings):
+    """How a training set becomes an accuracy: the `dm` protocol (Zhao & Bilen 2023, section 4.1).
+
+    SGD with one drop of the rate at half time, where the momentum starts afresh; the score is that of the last
+    epoch. `whole_epochs` is used for the whole source set, which has far more steps in an epoch.
+    """
+
+    name: Literal["dm"] = "dm"
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    whole_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    batch: Annotated[int, Field(ge=1)] = 32
+    rate: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative = 5e-4
+    drop: Annotated[float, Field(gt=0, le=1)] = 0.1
+    augment: Name = "auto"
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    precision: Literal["float32", "bfloat16"] = "float32"
+    selection: Literal["last"] = "last"

@@ -1,0 +1,135 @@
+"""The settings of a distillation: the parts that a recipe composes a method from, and the whole run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from dgdd_cli.config.settings import Name, NotNegative, Positive, Settings
+
+
+class Initialisation(Settings):
+    """Which real images the synthetic set starts from; with no matching, they are the result."""
+
+    name: Literal["random", "balanced-random", "kmeans"] = "balanced-random"
+
+
+class Matching(Settings):
+    """The objective and how the source domains weigh in it: by their share of the images, or equally.
+
+    `dm` matches mean features, `gradient` the gradients that a network's parameters get from real and synthetic
+    images; its real images come in batches, which `equal` draws evenly from the domains (or the groups of a risk).
+    """
+
+    name: Literal["dm", "gradient"] = "dm"
+    weights: Literal["share", "equal"] = "equal"
+
+
+class Probes(Settings):
+    """The random networks that images are compared through.
+
+    `augment`: the operations of DSA, or `auto`: all that keep the classes what they are.
+    `source`: `fresh` draws a network and `batch` real images of each cell at every step; `bank:K` holds K networks
+    with the exact statistics of the whole source set. Gradient matching draws `batch` images of each class, at random
+    or as the representatives of K-means clusters (`select`). `width`: channels of the ConvNet.
+    """
+
+    source: Annotated[str, StringConstraints(pattern=r"^(fresh|bank:[1-9][0-9]{0,5})$")] = "bank:20"
+    batch: Annotated[int, Field(ge=1)] = 64
+    select: Literal["random", "kmeans"] = "random"
+    network: Name = "convnet"
+    width: Annotated[int, Field(ge=1, le=4096)] = 128
+    augment: Name = "auto"
+
+    @property
+    def bank_size(self) -> int | None:
+        return int(self.source.partition(":")[2]) if self.source.startswith("bank:") else None
+
+
+class Trajectory(Settings):
+    """The life of a network in gradient matching (Zhao et al. 2021, algorithm 1): matched `length` times, and trained
+    for `inner` SGD steps on batches of `data` between two matchings."""
+
+    length: Annotated[int, Field(ge=1, le=10_000)] = 10
+    inner: Annotated[int, Field(ge=0, le=10_000)] = 10
+    data: Literal["synthetic", "real"] = "synthetic"
+    batch: Annotated[int, Field(ge=1)] = 64
+    rate: Positive = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class Risk(Settings):
+    """How the losses of groups become one (arXiv 2402.04676): instead of their average.
+
+    `groups`: domain, class-domain, kmeans:K (within each class) or a file of `dgdd cluster`. `cvar` is the mean over
+    the worst `tail` share of the groups; `cvar-within` the mean over groups of the CVaR inside each; `mean-max` the
+    paper's mean plus maximum of those; `group-dro` weighs groups by exp(η·loss), accumulated over the steps
+    (`rate` η, `adjustment` C adds C/√n to the loss of a group of n images).
+    """
+
+    name: Literal["mean", "cvar", "cvar-within", "mean-max", "group-dro"] = "cvar"
+    groups: Name = "domain"
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.5
+    rate: Positive = 0.1
+    adjustment: NotNegative = 0.0
+
+
+class Surgery(Settings):
+    """Spectral gradient surgery: update = g + `shared`·g_sh + `diversity`·g_div (design of SGS, arXiv 2605.18836).
+
+    `power` is the exponent of the agreement in the shared spectrum; `pool` what the coherence is pooled over.
+    """
+
+    name: Literal["spectral"] = "spectral"
+    shared: NotNegative = 1.0
+    diversity: NotNegative = 1.0
+    power: NotNegative = 1.0
+    pool: Literal["bin", "image", "class"] = "class"
+
+
+class Optimiser(Settings):
+    """Projected SGD on the pixels in [0, 1]; the rate is per image: the step uses image_rate · IPC / 10.
+
+    `decay`: the rate falls linearly to 0 over the run (`linear`), or stays (`none`, as published).
+    """
+
+    steps: Annotated[int, Field(ge=0, le=10_000_000)] = 200
+    image_rate: Positive = 0.3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    decay: Literal["linear", "none"] = "linear"
+
+
+class Recipe(Settings):
+    """One method, complete. Without `matching` the initialisation is the method, and there is nothing to step."""
+
+    initialisation: Initialisation = Initialisation()
+    matching: Matching | None = None
+    probes: Probes | None = None
+    trajectory: Trajectory | None = None
+    risk: Risk | None = None
+    surgery: Surgery | None = None
+    optimiser: Optimiser | None = None
+
+
+class Distillation(Settings):
+    """A whole distillation run: what, for which target, how many, how.
+
+    `domains`: a file of `dgdd cluster` whose groups serve as the source domains, where the true ones are not known.
+    """
+
+    dataset: Name
+    target: Name | None = None
+    ipc: Annotated[int, Field(ge=1, le=100_000)] = 10
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 32
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    domains: Name | None = None
+    method: Name = "sgs"
+    recipe: Recipe = Recipe()
+
+    def digest(self, *facts: str) -> str:
+        """sha256 of the settings and further facts (a dataset's fingerprint): what a checkpoint belongs to."""
+        document = [self.model_dump(mode="json"), *facts]
+        return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
