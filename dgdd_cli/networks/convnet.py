@@ -8,25 +8,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dgdd_cli.networks.halve import halve
+
 
 def depth_for(image_size: int) -> int:
     """Blocks that leave a map of 4 to 7 pixels a side: 2, 3, 4, 5 for 16, 32, 64, 128 px."""
     return max(1, int(math.log2(image_size)) - 2)
-
-
-def halve(maps: Tensor) -> Tensor:
-    """Average pooling 2 x 2 of (N, C, H, W); an odd last row or column is left out, as by `avg_pool2d`.
-
-    Rows are added as contiguous halves first: on a CPU several times faster than the library's pooling.
-    """
-    n, channels, height, width = maps.shape
-    height, width = height // 2, width // 2
-    maps = maps[..., : 2 * height, : 2 * width]
-    if maps.device.type != "cpu":
-        return nn.functional.avg_pool2d(maps, 2)
-    rows = maps.reshape(n * channels, height, 4 * width)
-    pairs = (rows[..., : 2 * width] + rows[..., 2 * width :]).view(n, channels, height, width, 2)
-    return (pairs[..., 0] + pairs[..., 1]) * 0.25
 
 
 class ConvNet(nn.Module):
@@ -60,7 +47,7 @@ class ConvNet(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         maps = images
         for convolution, normalisation in zip(self.convolutions, self.normalisations, strict=True):
-            maps = halve(torch.relu(normalisation(convolution(maps))))
+            maps = halve(normalisation(convolution(maps)).relu_())  # no gradient reads the map before the ReLU
         return maps.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ import torch
 
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.networks import NETWORKS, build
-from dgdd_cli.networks.convnet import depth_for, halve
+from dgdd_cli.networks.convnet import depth_for
+from dgdd_cli.networks.halve import halve
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -73,3 +74,8 @@ def test_halving_is_average_pooling(size):
     weight = torch.randn(ours.shape, generator=seeded(1))
     for_ours, for_library = (torch.autograd.grad(pooled, maps, weight)[0] for pooled in (ours, library))
     torch.testing.assert_close(for_ours, for_library)
+
+
+def test_halving_has_a_second_derivative():
+    maps = torch.randn(2, 2, 5, 4, dtype=torch.float64, generator=seeded(), requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: halve(x.square()), maps)
