@@ -80,6 +80,16 @@ def evaluate(
             rich_help_panel=METHOD,
         ),
     ] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(
+            "--trainer",
+            envvar="DGDD_TRAINER",
+            help="Loss of a batch: erm (default), groupdro, cvar, mixup, coral, mixstyle; settings by --set, "
+            "e.g. cvar.tail=0.2.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,7 +130,7 @@ def evaluate(
     from dgdd_cli.config import Protocol, merge, parse_assignments, validate
 
     output = output_from(json, quiet, progress, debug)
-    settings = merge(parse_assignments(assignments or ()), {"epochs": epochs})
+    settings = merge(parse_assignments(assignments or ()), {"epochs": epochs, "trainer": trainer})
     protocol = validate(Protocol, settings, origin="the protocol")
 
     from dgdd_cli.data.load import Reading
@@ -157,6 +167,11 @@ def _list(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
+def _trainer(protocol: dict[str, Any]) -> str:
+    settings = ", ".join(f"{key} {value:g}" for key, value in protocol.get(protocol["trainer"], {}).items())
+    return protocol["trainer"] + (f" ({settings})" if settings else "")
+
+
 def _table(document: dict[str, Any]) -> Table:
     from rich.table import Table
 
@@ -166,7 +181,7 @@ def _table(document: dict[str, Any]) -> Table:
     caption = (
         f"{document['dataset']} at {document['image_size']} px; protocol {protocol['name']}: "
         f"{protocol['epochs']} epochs (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, "
-        f"SGD {protocol['rate']:g}, {protocol['augment']}, {protocol['precision']}, "
+        f"SGD {protocol['rate']:g}, trainer {_trainer(protocol)}, {protocol['augment']}, {protocol['precision']}, "
         f"score of the {protocol['selection']} epoch; "
         f"mean ± std over {document['repeats']} trainings (of a baseline: each on newly drawn images)"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from dgdd_cli.data.dataset import DomainDataset
@@ -23,8 +22,6 @@ def check_baselines(names: Iterable[str]) -> None:
 
 
 def baseline_rows(name: str, source: DomainDataset, *, ipc: int, seed: int, repeat: int) -> Tensor:
-    """Rows of the source set that a baseline trains on, int64: every repeat draws its own images."""
-    if name == "whole":
-        return torch.arange(len(source))
+    """Rows of the source set that a baseline other than `whole` trains on, int64: every repeat draws its own."""
     generator = stream(seed, "baseline", name, repeat)
     return (random_rows if name == "random" else balanced_rows)(source, ipc, generator)

@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.metrics import Score, score
-from dgdd_cli.evaluation.train import predict, train
+from dgdd_cli.evaluation.train import Chance, predict, train
+from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains
+from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import build
 from dgdd_cli.progress import Progress, silent
-
-TrainingSet = tuple[Tensor, Tensor]  # images uint8 (N, 3, H, W), labels int64 (N,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ def compare(
     Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
     so that differences between contestants are paired.
     """
+    check_trainable(contestants, networks, repeats, protocol)
     scores: dict[tuple[int, str, str], list[Score]] = {}
     work = [(i, network, repeat) for i in range(len(contestants)) for network in networks for repeat in range(repeats)]
     total = sum(contestants[i].epochs * contestants[i].images for i, _, _ in work)
@@ -72,11 +72,11 @@ def compare(
     progress("evaluate", 0, total)
     for i, name, repeat in work:
         contestant = contestants[i]
-        images, labels = contestant.draw(repeat)
+        training = contestant.draw(repeat)
         network = build(
             name,
             num_classes=len(next(iter(targets.values())).class_names),
-            image_size=images.shape[-1],
+            image_size=training.images.shape[-1],
             generator=stream(seed, "evaluation", name, repeat, "network"),
             width=protocol.width,
         ).to(device)
@@ -86,11 +86,11 @@ def compare(
 
         train(
             network,
-            images.to(device),
-            labels.to(device),
+            TrainingSet(*(part.to(device) for part in training)),
             protocol,
             contestant.normalisation,
-            stream(seed, "evaluation", name, repeat, "training"),
+            Chance(*(stream(seed, "evaluation", name, repeat, use) for use in ("training", "trainer"))),
+            num_domains=len(contestant.sources),
             epochs=contestant.epochs,
             tick=tick,
         )
@@ -104,3 +104,14 @@ def compare(
                 )
             scores.setdefault((i, name, target), []).append(score(probabilities, dataset.labels))
     return [Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()]
+
+
+def check_trainable(
+    contestants: Sequence[Contestant], networks: Sequence[str], repeats: int, protocol: Protocol
+) -> None:
+    """Raise UsageError, before anything is trained, where the protocol's trainer cannot act."""
+    for contestant in contestants if TRAINERS[protocol.trainer].needs_domains else []:
+        for repeat in range(repeats if contestant.kind == "baseline" else 1):
+            check_domains(protocol.trainer, contestant.name, contestant.draw(repeat).domains)
+    for network in networks:
+        check_depth(protocol.trainer, network, contestants[0].draw(0).images.shape[-1])

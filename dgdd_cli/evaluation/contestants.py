@@ -9,7 +9,8 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.baselines import baseline_rows
-from dgdd_cli.evaluation.compare import Contestant, TrainingSet
+from dgdd_cli.evaluation.compare import Contestant
+from dgdd_cli.evaluation.training_set import TrainingSet
 
 
 def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
@@ -17,7 +18,7 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
     manifest = bundle.manifest
 
     def draw(repeat: int) -> TrainingSet:
-        return bundle.images, bundle.labels
+        return TrainingSet(bundle.images, bundle.labels, bundle.domains)
 
     return Contestant(
         name=str(bundle.path),
@@ -45,8 +46,10 @@ def baseline_contestant(
     whole = name == "whole"
 
     def draw(repeat: int) -> TrainingSet:
+        if whole:
+            return TrainingSet(source.images, source.labels, source.domains)
         rows = baseline_rows(name, source, ipc=ipc, seed=seed, repeat=repeat)
-        return source.images[rows], source.labels[rows]
+        return TrainingSet(source.images[rows], source.labels[rows], source.domains[rows])
 
     return Contestant(
         name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)})",

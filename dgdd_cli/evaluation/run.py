@@ -81,7 +81,7 @@ def evaluate_bundles(
         "schema": "dgdd.evaluate/1",
         "dataset": located.name,
         "image_size": size,
-        "protocol": protocol.model_dump(mode="json"),
+        "protocol": protocol.model_dump(mode="json", exclude_none=True),
         "repeats": request.repeats,
         "seed": request.seed,
         "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dgdd_cli.__main__ import run
+from dgdd_cli.bundle.read import load_bundle
 
 QUICK = ["--epochs", "2", "--set", "width=8", "--repeats", "2", "--progress", "none"]
 
@@ -97,7 +98,7 @@ def test_networks_baselines_and_bundles_in_one_call(bundle, shapes_folder, capsy
 def test_people_see_a_table_with_the_protocol(bundle, shapes_folder, capsys):
     assert evaluate(bundle, shapes_folder) == 0
     said = capsys.readouterr().out
-    for words in ("unseen domain", "±", "protocol dm: 2 epochs", "last epoch", "worst class"):
+    for words in ("unseen domain", "±", "protocol dm: 2 epochs", "trainer erm", "last epoch", "worst class"):
         assert words in said
 
 
@@ -156,6 +157,10 @@ def test_the_gap_gate_needs_both_kinds_of_target(bundle, shapes_folder, capsys):
         (["--set", "epoch=3"], 2, "epoch", "epochs"),
         (["--epochs", "0"], 2, "epochs", ""),
         (["--device", "cuda:9"], 2, "cuda:9", "--device cpu"),
+        (["--trainer", "gropdro"], 2, "unknown trainer", "groupdro"),
+        (["--set", "cvar.tail=0.3"], 2, "belong to the trainer 'cvar', not to 'erm'", "--trainer cvar"),
+        (["--trainer", "cvar", "--set", "cvar.tail=2"], 2, "cvar.tail", "--set cvar.tail="),
+        (["--trainer", "mixstyle"], 2, "one block only", "--trainer erm"),
     ],
 )
 def test_what_a_user_can_get_wrong(bundle, shapes_folder, capsys, arguments, code, words, hint):
@@ -165,6 +170,39 @@ def test_what_a_user_can_get_wrong(bundle, shapes_folder, capsys, arguments, cod
     assert captured.err.startswith("error: ")
     assert words in captured.err
     assert hint in captured.err
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("groupdro", "rate=0.5"), ("cvar", "tail=0.25"), ("mixup", "alpha=0.3"), ("coral", "weight=50")],
+)
+def test_a_trainer_and_its_settings_are_used_and_recorded(bundle, shapes_folder, capsys, name, setting):
+    documents = []
+    for more in ([], ["--trainer", name], ["--trainer", name, "--set", f"{name}.{setting}"]):
+        assert evaluate(bundle, shapes_folder, "--json", "--baseline", "balanced-random", "--epochs", "6", *more) == 0
+        documents.append(document_of(capsys))
+    figures = [[(r["accuracy"], r["ece"]) for r in document["results"]] for document in documents]
+    assert figures[0] != figures[1] != figures[2]
+    key, value = setting.split("=")
+    assert documents[2]["protocol"]["trainer"] == name
+    assert documents[2]["protocol"][name] == {key: float(value)}
+    assert name not in documents[0]["protocol"]
+    assert evaluate(bundle, shapes_folder, "--trainer", name, "--set", f"{name}.{setting}") == 0
+    assert f"trainer {name} ({key} {float(value):g})" in capsys.readouterr().out
+
+
+def test_a_trainer_over_domains_needs_domains(shapes_folder, tmp_path, capsys):
+    """Three images, one of each class, drawn at random: with this seed from one domain."""
+    for seed in range(20):
+        out = tmp_path / f"{seed}.safetensors"
+        arguments = ["--target", "cyan", "--ipc", "1", "--image-size", "8", "--method", "random", "--seed", str(seed)]
+        assert run(["distill", str(shapes_folder), *arguments, "--out", str(out), "-q"]) == 0
+        if len(load_bundle(out).domains.unique()) == 1:
+            break
+    capsys.readouterr()
+    for name in ("coral", "groupdro"):
+        assert evaluate(out, shapes_folder, "--trainer", name) == 2
+        assert "come from one domain only" in capsys.readouterr().err
 
 
 def test_another_dataset_is_refused(bundle, capsys):

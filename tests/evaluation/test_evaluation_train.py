@@ -3,7 +3,8 @@ import torch
 from dgdd_cli.augment import draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.evaluation.metrics import accuracy
-from dgdd_cli.evaluation.train import batches, predict, train
+from dgdd_cli.evaluation.train import Chance, parts, predict, train
+from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import build
 
 
@@ -13,11 +14,11 @@ def trained(dataset, protocol, epochs, seed=0):
     ticks: list[int] = []
     train(
         network,
-        dataset.images,
-        dataset.labels,
+        TrainingSet(dataset.images, dataset.labels, dataset.domains),
         protocol,
         dataset.normalisation,
-        generator,
+        Chance(generator, torch.Generator().manual_seed(1)),
+        num_domains=3,
         epochs=epochs,
         tick=ticks.append,
     )
@@ -92,9 +93,9 @@ def test_training_against_a_loop_spelled_out(shapes):
 
 
 def test_a_last_batch_of_one_image_joins_the_one_before():
-    assert [len(part) for part in batches(torch.arange(20), 19)] == [20]
-    assert [len(part) for part in batches(torch.arange(20), 6)] == [6, 6, 6, 2]
-    assert [len(part) for part in batches(torch.arange(1), 6)] == [1]
+    assert [len(part) for part in parts(torch.arange(20), 19)] == [20]
+    assert [len(part) for part in parts(torch.arange(20), 6)] == [6, 6, 6, 2]
+    assert [len(part) for part in parts(torch.arange(1), 6)] == [1]
 
 
 def test_prediction_uses_running_statistics_not_the_batch(shapes):

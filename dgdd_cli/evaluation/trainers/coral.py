@@ -1,0 +1,51 @@
+"""Deep CORAL between the domains of a batch (Sun & Saenko 2016; in the form of DomainBed, means included)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgdd_cli.config.protocol import Coral
+from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.networks import Network
+
+
+def start(domains: Tensor, num_domains: int) -> Tensor:
+    """Nothing but the number of domains, as the length of an empty row: (0, D)."""
+    return torch.empty(0, num_domains)
+
+
+def coral_loss(
+    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: Coral
+) -> tuple[Tensor, Tensor]:
+    """L = CE + w · mean over pairs of domains of (mean (μ_i − μ_j)² + mean (C_i − C_j)²), μ and C of the features.
+
+    A domain with fewer than two images in the batch has no covariance and is in no pair.
+    """
+    features = network.features(images)  # (B, F)
+    loss = F.cross_entropy(network.classifier(features), labels)
+    return loss + settings.weight * coral_penalty(features.float(), domains, state.shape[-1]), state
+
+
+def coral_penalty(features: Tensor, domains: Tensor, num_domains: int) -> Tensor:
+    """The mean over pairs of domains of mean (μ_i − μ_j)² + mean (C_i − C_j)², a scalar; 0 without a pair.
+
+    features (B, F), domains int64 (B,) in [-1, D). The covariances (F, F) are never formed:
+    ‖C_i − C_j‖² = q_ii + q_jj − 2 q_ij with q_ij = tr(C_i C_j), sums of squares of the Gram matrix (B, B).
+    """
+    member = (domains[:, None] == torch.arange(num_domains, device=domains.device)).to(features.dtype)  # (B, D)
+    counts = member.sum(0)  # (D,)
+    means = (member.T @ features) / counts.clamp(min=1)[:, None]  # (D, F)
+    scale = member @ (counts - 1).clamp(min=1).rsqrt()  # (B,): 1/√(n_d − 1), 0 outside the domains
+    centred = (features - member @ means) * scale[:, None]
+    traces = member.T @ (centred @ centred.T).square() @ member  # (D, D)
+    of_covariances = traces.diagonal()[:, None] + traces.diagonal()[None] - 2 * traces
+    of_means = (means[:, None] - means[None]).square().mean(2)  # (D, D)
+    known = (counts >= 2).to(features.dtype)
+    pairs = (known[:, None] * known[None]).triu(1)
+    width = features.shape[1]
+    return ((of_means + of_covariances / width**2) * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+CORAL = Trainer(coral_loss, start=start, needs_domains=True)

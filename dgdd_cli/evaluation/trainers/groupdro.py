@@ -1,0 +1,39 @@
+"""Group DRO over the domains of the training images (Sagawa et al. 2020, algorithm 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgdd_cli.config.protocol import GroupDro
+from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.networks import Network
+
+
+def start(domains: Tensor, num_domains: int) -> Tensor:
+    """log q, q equal for the groups that the training set has, float32 (D + 1,); the last one is of no domain."""
+    here = torch.bincount(_groups(domains, num_domains), minlength=num_domains + 1) > 0
+    return (here.float() / here.sum()).log()
+
+
+def groupdro_loss(
+    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: GroupDro
+) -> tuple[Tensor, Tensor]:
+    """L = Σ_g q_g ℓ_g after q_g ← q_g exp(η ℓ_g) / Σ_h, with ℓ_g the mean cross-entropy of group g in the batch.
+
+    A group without an image in the batch keeps its q up to the common factor and adds no loss.
+    """
+    losses = F.cross_entropy(network(images), labels, reduction="none")  # (B,)
+    groups = _groups(domains, len(state) - 1)
+    member = (groups[:, None] == torch.arange(len(state), device=groups.device)).to(losses.dtype)  # (B, G)
+    of_groups = (losses @ member) / member.sum(0).clamp(min=1)  # (G,), 0 where absent
+    logs = (state + settings.rate * of_groups.detach()).log_softmax(0)  # in logarithms no weight is lost for good
+    return (logs.exp() * of_groups).sum(), logs
+
+
+def _groups(domains: Tensor, num_domains: int) -> Tensor:
+    return torch.where(domains < 0, num_domains, domains)
+
+
+GROUPDRO = Trainer(groupdro_loss, start=start, needs_domains=True)
