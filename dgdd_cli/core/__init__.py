@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from dgdd_cli.core.dispatch import POOLS, GroupedRisk, Surgery, cvar, grouped_cvar, spectral_surgery
+from dgdd_cli.core.dispatch import (
+    POOLS,
+    GroupedRisk,
+    Surgery,
+    cvar,
+    exponentiated_weights,
+    grouped_cvar,
+    spectral_surgery,
+)
 from dgdd_cli.core.status import KERNELS, Status, status
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "Status",
     "Surgery",
     "cvar",
+    "exponentiated_weights",
     "grouped_cvar",
     "spectral_surgery",
     "status",

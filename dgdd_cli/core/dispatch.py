@@ -9,7 +9,14 @@ from torch import Tensor
 
 from dgdd_cli.core import reference
 from dgdd_cli.core.status import choose
-from dgdd_cli.core.validation import check_losses, check_number, check_spectra
+from dgdd_cli.core.validation import (
+    check_blocks,
+    check_losses,
+    check_number,
+    check_of_groups,
+    check_spectra,
+    check_standing,
+)
 from dgdd_cli.errors import UnknownName, UsageError
 
 POOLS = ("bin", "image", "class")
@@ -142,3 +149,48 @@ def cvar(losses: Tensor, tail: float, weights: Tensor | None = None, *, kernels:
         raise ValueError("CVaR of no losses is undefined")
     groups = torch.zeros(losses.shape, dtype=torch.int64, device=losses.device)
     return grouped_cvar(losses, groups, num_groups=1, tail=tail, weights=weights, kernels=kernels).values[0]
+
+
+def exponentiated_weights(
+    standing: Tensor,
+    values: Tensor,
+    counts: Tensor,
+    *,
+    rate: float,
+    adjustment: float = 0.0,
+    blocks: Tensor | None = None,
+    num_blocks: int = 1,
+) -> Tensor:
+    """The weights of group-DRO after one round: q_g ← q_g exp(η(v_g + C/√n_g)), over their sum in each block.
+
+    Computed in logarithms: no finite loss overflows, and a weight that underflowed rises again. A group without
+    images keeps its weight up to the common factor. Plain torch on every device, without synchronisation.
+
+    Args:
+        standing: q, float32 or float64 (G,), not negative; at the start equal within each block. Zero counts as the
+            smallest normal number.
+        values: v, float (G,), the losses of the groups; an infinite one takes all the weight of its block, a NaN
+            makes the weights of its block NaN.
+        counts: n, int64 or float (G,); 0: the group has no images in this round.
+        rate: η >= 0.
+        adjustment: C >= 0, which raises the loss of small groups.
+        blocks: int64 (G,) in [0, num_blocks), sets of groups that are weighted apart; None: all are in one.
+        num_blocks: B >= 1.
+
+    Returns:
+        The new weights (G,) of the dtype of `standing`; they sum to 1 over each block and carry no gradient.
+
+    Raises:
+        ValueError: a tensor has a wrong shape, dtype or device, or a number is out of range.
+
+    Source: Sagawa et al. 2020 (arXiv 1911.08731), algorithm 1 and section 3.3.
+    """
+    check_standing(standing)
+    check_of_groups("values", values, standing)
+    check_of_groups("counts", counts, standing, whole=True)
+    check_number("rate", rate, minimum=0.0)
+    check_number("adjustment", adjustment, minimum=0.0)
+    if blocks is None:
+        blocks = torch.zeros(standing.shape, dtype=torch.int64, device=standing.device)
+    check_blocks(blocks, num_blocks, standing)
+    return reference.exponentiated_weights(standing, values, counts, blocks, num_blocks, rate, adjustment)

@@ -96,3 +96,27 @@ def grouped_cvar(
     parts = torch.where(gradient > 0, gradient * losses, 0.0)
     values = losses.new_zeros(num_groups).index_add(0, groups.clamp(min=0), parts)
     return values, gradient, masses.to(losses.dtype)
+
+
+def exponentiated_weights(
+    standing: Tensor,
+    values: Tensor,
+    counts: Tensor,
+    blocks: Tensor,
+    num_blocks: int,
+    rate: float,
+    adjustment: float,
+) -> Tensor:
+    """q_g exp(η(v_g + C/√n_g)) over its sum in the block; see `dgdd_cli.core.exponentiated_weights`."""
+    # float64 where the device has it: a loss of 1e30 leaves no digits of log q in float32
+    exact = torch.float32 if standing.device.type == "mps" else torch.float64
+    with torch.no_grad():
+        # a weight that has underflowed to 0 could never rise again
+        logs = standing.to(exact).clamp(min=torch.finfo(standing.dtype).tiny).log()
+        raise_by = rate * (values.to(exact) + adjustment * counts.to(exact).clamp(min=1).rsqrt())
+        most = torch.finfo(exact).max / 4  # an infinite loss takes all there is, and two of them share it
+        logs = logs + torch.where(counts > 0, raise_by.clamp(-most, most), 0.0)
+        top = logs.new_full((num_blocks,), -torch.inf).scatter_reduce(0, blocks, logs, "amax")
+        raised = (logs - top[blocks]).exp()
+        totals = logs.new_zeros(num_blocks).index_add(0, blocks, raised)
+        return (raised / totals[blocks]).to(standing.dtype)

@@ -30,9 +30,7 @@ def check_spectra(spectra: Tensor, diversity: Tensor, present: Tensor, classes: 
 
 
 def check_losses(losses: Tensor, groups: Tensor, num_groups: int, weights: Tensor | None) -> None:
-    if losses.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"losses must be float32 or float64, not {losses.dtype}")
-    _check_tensor("losses", losses, losses.dtype, "(n,)", 1)
+    _check_tensor("losses", losses, _floating("losses", losses), "(n,)", 1)
     _check_tensor("groups", groups, torch.int64, "(n,)", 1)
     if groups.shape != losses.shape:
         raise ValueError(f"groups must be {tuple(losses.shape)}, not {tuple(groups.shape)}")
@@ -50,6 +48,41 @@ def check_losses(losses: Tensor, groups: Tensor, num_groups: int, weights: Tenso
         raise ValueError("weights must not require a gradient: CVaR is differentiated in the losses alone")
     if _readable(weights) and not bool(((weights >= 0) & weights.isfinite()).all()):
         raise ValueError("weights must be finite and not negative")
+
+
+def check_standing(standing: Tensor) -> None:
+    _check_tensor("standing", standing, _floating("standing", standing), "(G,)", 1)
+    if len(standing) < 1:
+        raise ValueError("standing must have at least one group, not (0,)")
+    # a NaN passes: it is the trace of a run that diverged, which the loop reports
+    if _readable(standing) and bool((standing < 0).any()):
+        raise ValueError("standing must not be negative")
+
+
+def check_of_groups(name: str, tensor: Tensor, standing: Tensor, *, whole: bool = False) -> None:
+    """One number for each group, of the shape and device of `standing`; `whole` ones may be int64 as well."""
+    if not (whole and tensor.dtype == torch.int64):
+        _floating(name, tensor)
+    if tensor.shape != standing.shape:
+        raise ValueError(f"{name} must be {tuple(standing.shape)}, not {tuple(tensor.shape)}")
+    _check_device("standing", standing, **{name: tensor})
+
+
+def check_blocks(blocks: Tensor, num_blocks: int, groups: Tensor) -> None:
+    """The block that each of the `groups` (G,) lies in."""
+    _check_tensor("blocks", blocks, torch.int64, "(G,)", 1)
+    if blocks.shape != groups.shape:
+        raise ValueError(f"blocks must be {tuple(groups.shape)}, not {tuple(blocks.shape)}")
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks must be at least 1, not {num_blocks}")
+    _check_device("the groups", groups, blocks=blocks)
+    _check_ids("blocks", blocks, 0, num_blocks)
+
+
+def _floating(name: str, tensor: Tensor) -> torch.dtype:
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name} must be float32 or float64, not {tensor.dtype}")
+    return tensor.dtype
 
 
 def _check_tensor(name: str, tensor: Tensor, dtype: torch.dtype, shape: str, ndim: int) -> None:
