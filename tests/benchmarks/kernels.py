@@ -155,11 +155,14 @@ def versions() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, help="write the JSON there instead of to standard output")
-    out: Path | None = parser.parse_args().out
+    parser.add_argument("--note", help="the circumstances of this run, kept in the JSON")
+    options = parser.parse_args()
+    out: Path | None = options.out
     runs = status()
     document = {
         "schema": "dgdd.benchmark.kernels/1",
         "versions": versions(),
+        "note": options.note,
         "cuda": on_the_gpu() if runs.kernels == "triton" else {"status": "not run", "reason": runs.reason},
         "cpu": on_the_cpu(),
     }

@@ -7,19 +7,46 @@ It is the yardstick of the benchmarks and nothing else uses it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from dgdd_cli.augment import Draw, draw
+from dgdd_cli.augment import Draw, draw, for_dataset
+from dgdd_cli.config import resolve
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.distill import initial_state, normalisation_of
 from dgdd_cli.networks import build
+from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 REAL_BATCH = 256
 
 
+def plain_inputs(source: DomainDataset, ipc: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, str]:
+    """The first five arguments of `plain_steps`; the synthetic set starts from the images that `dgdd` starts from."""
+    norm = normalisation_of(source)
+    mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
+    recipe = resolve({"dataset": source.name, "method": "balanced-random"}).recipe
+    state = initial_state(source, recipe, ipc=ipc, seed=0, device=device)
+    images = normalise(to_unit(source.images), mean, std).to(device)
+    synthetic = normalise(state.images.cpu(), mean, std).to(device)
+    return images, source.labels.to(device), synthetic, len(source.class_names), for_dataset("auto", source.name)
+
+
 def plain_steps(
-    images: Tensor, labels: Tensor, synthetic: Tensor, classes: int, strategy: str, steps: int, rate: float = 1.0
+    images: Tensor,
+    labels: Tensor,
+    synthetic: Tensor,
+    classes: int,
+    strategy: str,
+    steps: int,
+    rate: float = 1.0,
+    watch: Callable[[Tensor], bool] | None = None,
 ) -> Tensor:
-    """`steps` steps of the plain loop: real images float (N, 3, S, S), synthetic (C·IPC, 3, S, S), both normalised."""
+    """`steps` steps of the plain loop: real images float (N, 3, S, S), synthetic (C·IPC, 3, S, S), both normalised.
+
+    `watch` sees the synthetic images after each step and may end the loop by returning False.
+    """
     generator = torch.Generator().manual_seed(0)
     synthetic = synthetic.clone().requires_grad_()
     optimiser = torch.optim.SGD([synthetic], lr=rate, momentum=0.5)
@@ -44,6 +71,8 @@ def plain_steps(
         loss.backward()
         optimiser.step()
         loss.item()
+        if watch and not watch(synthetic.detach()):
+            break
     return synthetic.detach()
 
 
