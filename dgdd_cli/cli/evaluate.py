@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,9 +27,6 @@ from dgdd_cli.cli.options import (
     output_from,
 )
 from dgdd_cli.errors import GateFailed
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def evaluate(
@@ -90,6 +87,27 @@ def evaluate(
             rich_help_panel=METHOD,
         ),
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            envvar="DGDD_TEST_GROUPS",
+            metavar="SPEC",
+            help="Accuracy for each group of test images: domain, class-domain, kmeans:K (clusters of each target, "
+            "kept for later calls), or a file of `dgdd cluster` on the targets.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    corruptions: Annotated[
+        str | None,
+        typer.Option(
+            "--corruptions",
+            envvar="DGDD_CORRUPTIONS",
+            help="Test on shifted copies too: noise (variance 0.005), blur (2 px at 32 px), invert; several with "
+            "commas. They are in no mean and no gate.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,6 +151,7 @@ def evaluate(
     settings = merge(parse_assignments(assignments or ()), {"epochs": epochs, "trainer": trainer})
     protocol = validate(Protocol, settings, origin="the protocol")
 
+    from dgdd_cli.cli.evaluate_table import results_table
     from dgdd_cli.data.load import Reading
     from dgdd_cli.engine.device import choose_device
     from dgdd_cli.engine.memory import keep_freed_memory
@@ -149,59 +168,21 @@ def evaluate(
         targets=_list(target),
         networks=_list(network) or ["convnet"],
         baselines=_list(baseline),
+        groups=groups,
+        corruptions=_list(corruptions),
         repeats=repeats,
         seed=seed or 0,
         allow_missing_classes=allow_missing_classes,
         reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
     )
     with output.progress() as report:
-        document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn)
+        document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn, note=output.note)
     failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap)
     number = f"{headline(document['results']):.4f}"
-    output.result(document | {"gate_failures": failures}, human=_table(document), quiet=number)
+    output.result(document | {"gate_failures": failures}, human=results_table(document), quiet=number)
     if failures:
         raise GateFailed("; ".join(failures))
 
 
 def _list(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
-
-
-def _trainer(protocol: dict[str, Any]) -> str:
-    settings = ", ".join(f"{key} {value:g}" for key, value in protocol.get(protocol["trainer"], {}).items())
-    return protocol["trainer"] + (f" ({settings})" if settings else "")
-
-
-def _table(document: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    from dgdd_cli.cli.output import cell
-
-    protocol = document["protocol"]
-    caption = (
-        f"{document['dataset']} at {document['image_size']} px; protocol {protocol['name']}: "
-        f"{protocol['epochs']} epochs (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, "
-        f"SGD {protocol['rate']:g}, trainer {_trainer(protocol)}, {protocol['augment']}, {protocol['precision']}, "
-        f"score of the {protocol['selection']} epoch; "
-        f"mean ± std over {document['repeats']} trainings (of a baseline: each on newly drawn images)"
-    )
-    table = Table(caption=caption, caption_justify="left")
-    for heading in ("training set", "method", "target", "", "network"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("images", "accuracy %", "worst class %", "ECE %"):
-        table.add_column(heading, justify="right")
-    for entry in document["results"]:
-        score, worst = entry["accuracy"], entry["worst_class"]
-        std = "" if score["std"] is None else f" ± {100 * score['std']:.1f}"
-        table.add_row(
-            cell(entry["name"]),
-            cell(entry["method"]),
-            cell(entry["target"]),
-            entry["setting"],
-            entry["network"],
-            str(entry["training_images"]),
-            f"{100 * score['mean']:.1f}{std}",
-            cell(f"{100 * worst['accuracy']:.1f} {worst['class']} (n={worst['images']})"),
-            f"{100 * entry['ece']['mean']:.1f}",
-        )
-    return table

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import DgddError
-from dgdd_cli.evaluation.metrics import Score, score
+from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
 from dgdd_cli.evaluation.train import Chance, predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains
 from dgdd_cli.evaluation.training_set import TrainingSet
@@ -32,6 +33,7 @@ class Contestant:
     images: int
     draw: Callable[[int], TrainingSet]
     bundle_id: str | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)  # of the source domains it was made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,6 @@ class Result:
     target: str
     scores: tuple[Score, ...]
 
-    @property
-    def in_domain(self) -> bool:
-        return self.target in self.contestant.sources
-
 
 def compare(
     contestants: Sequence[Contestant],
@@ -57,12 +55,14 @@ def compare(
     protocol: Protocol,
     seed: int,
     device: torch.device,
+    groups: Mapping[str, Tensor] | None = None,
+    num_groups: int = 0,
     progress: Progress = silent,
 ) -> list[Result]:
     """Every contestant x network x target, each over `repeats` trainings.
 
     Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
-    so that differences between contestants are paired.
+    so that differences between contestants are paired. `groups` holds int64 (n,) in [0, num_groups) for each target.
     """
     check_trainable(contestants, networks, repeats, protocol)
     scores: dict[tuple[int, str, str], list[Score]] = {}
@@ -102,7 +102,15 @@ def compare(
                     f"training {name} on {contestant.name} diverged (repeat {repeat + 1})",
                     hint=f"--set rate={protocol.rate / 10:g}",
                 )
-            scores.setdefault((i, name, target), []).append(score(probabilities, dataset.labels))
+            scores.setdefault((i, name, target), []).append(
+                score(
+                    probabilities,
+                    dataset.labels,
+                    tail=protocol.loss_tail,
+                    groups=(groups or {}).get(target, NO_GROUPS),
+                    num_groups=num_groups,
+                )
+            )
     return [Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()]
 
 

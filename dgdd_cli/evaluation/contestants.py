@@ -30,6 +30,7 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
         images=len(bundle),
         draw=draw,
         bundle_id=manifest.id,
+        fingerprints=manifest.source.domain_fingerprints,
     )
 
 
@@ -60,6 +61,7 @@ def baseline_contestant(
         epochs=protocol.whole_epochs if whole else protocol.epochs,
         images=len(source) if whole else ipc * len(source.class_names),
         draw=draw,
+        fingerprints=source.domain_fingerprints(),
     )
 
 

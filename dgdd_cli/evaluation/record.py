@@ -6,38 +6,44 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.evaluation.compare import Result
+from dgdd_cli.evaluation.compare import Contestant, Result
+from dgdd_cli.evaluation.group_record import record_groups, spread, summarise_groups
+from dgdd_cli.evaluation.groups import TargetGroups
+from dgdd_cli.evaluation.targets import Target
 
 UNSEEN = "unseen domain"
 IN_DOMAIN = "in-domain (images it was made from)"  # there is no split of a source: its images served the making
+OTHER_IMAGES = "in-domain (other images)"  # a source of the bundle, but another copy of it is tested
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation (None for one value) and the values themselves."""
-    return {
-        "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "values": list(values),
-    }
+def setting_of(contestant: Contestant, target: Target) -> str:
+    """Whether the contestant was made from the target's domain, and if so from these very images."""
+    if target.name not in contestant.sources:
+        return UNSEEN
+    return (
+        IN_DOMAIN
+        if contestant.fingerprints.get(target.name, target.fingerprint) == target.fingerprint
+        else OTHER_IMAGES
+    )
 
 
-def record(result: Result, target: DomainDataset) -> dict[str, Any]:
-    """One result with its per-class and per-cell accuracies (means over repeats), worst class, worst cell and ECE."""
+def record(result: Result, target: Target, *, tail: float, groups: TargetGroups | None = None) -> dict[str, Any]:
+    """One result with its per-class, per-cell and per-group accuracies (means over repeats), the worst ones and ECE."""
     contestant = result.contestant
-    counts = target.counts().sum(1).tolist()
+    counts = target.dataset.counts().sum(1).tolist()
+    classes = target.dataset.class_names
     per_class = {
         name: statistics.fmean(float(s.per_class[c]) for s in result.scores)
-        for c, name in enumerate(target.class_names)
+        for c, name in enumerate(classes)
         if counts[c]
     }
-    sizes = dict(zip(target.class_names, counts, strict=True))
+    sizes = dict(zip(classes, counts, strict=True))
     worst = min(per_class, key=per_class.__getitem__)
     cells = [
-        {"class": name, "domain": result.target, "images": sizes[name], "accuracy": value}
+        {"class": name, "domain": target.name, "images": sizes[name], "accuracy": value}
         for name, value in per_class.items()
     ]
-    return {
+    document = {
         "name": contestant.name,
         "kind": contestant.kind,
         "method": contestant.method,
@@ -45,59 +51,66 @@ def record(result: Result, target: DomainDataset) -> dict[str, Any]:
         "training_images": contestant.images,
         "epochs": contestant.epochs,
         "sources": list(contestant.sources),
-        "target": result.target,
-        "setting": IN_DOMAIN if result.in_domain else UNSEEN,
+        "target": target.name,
+        "corruption": target.corruption,
+        "setting": setting_of(contestant, target),
         "network": result.network,
-        "test_images": len(target),
+        "test_images": len(target.dataset),
         "repeats": len(result.scores),
         "accuracy": spread([s.accuracy for s in result.scores]),
         "per_class": per_class,
         "worst_class": {"class": worst, "images": sizes[worst], "accuracy": per_class[worst]},
         "cells": cells,
         "ece": spread([s.ece for s in result.scores]),
+        "loss_cvar": {"tail": tail} | spread([s.loss_cvar for s in result.scores]),
     }
+    return document if groups is None else document | record_groups(result.scores, target.name, groups)
 
 
 def summarise(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each contestant and network over its targets: mean over the unseen and over the in-domain ones, and the worst."""
+    """Each contestant and network over its clean targets: mean over unseen and over in-domain ones, and the worst."""
     together: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for entry in records:
+    for entry in clean(records):
         together.setdefault((entry["name"], entry["network"]), []).append(entry)
     summaries = []
     for (name, network), entries in together.items():
         worst = min(entries, key=lambda e: e["accuracy"]["mean"])
         cell = min((cell for e in entries for cell in e["cells"]), key=lambda c: c["accuracy"])
-        summaries.append(
-            {
-                "name": name,
-                "network": network,
-                "targets": [e["target"] for e in entries],
-                "mean_unseen": mean_accuracy(entries, UNSEEN),
-                "mean_in_domain": mean_accuracy(entries, IN_DOMAIN),
-                "worst_target": {"target": worst["target"], "accuracy": worst["accuracy"]["mean"]},
-                "worst_cell": cell,
-                "gap": _gap(entries),
-            }
-        )
+        summary = {
+            "name": name,
+            "network": network,
+            "targets": [e["target"] for e in entries],
+            "mean_unseen": mean_accuracy(entries, UNSEEN),
+            "mean_in_domain": mean_accuracy(entries, IN_DOMAIN, OTHER_IMAGES),
+            "worst_target": {"target": worst["target"], "accuracy": worst["accuracy"]["mean"]},
+            "worst_cell": cell,
+            "gap": _gap(entries),
+        }
+        summaries.append(summary | summarise_groups(entries))
     return summaries
 
 
-def mean_accuracy(entries: Sequence[Mapping[str, Any]], setting: str) -> float | None:
-    """Mean accuracy over the entries of one setting, None where there is none."""
-    means = [entry["accuracy"]["mean"] for entry in entries if entry["setting"] == setting]
+def clean(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The results on images as they are: headline, summary and gates know no others."""
+    return [entry for entry in records if entry["corruption"] is None]
+
+
+def mean_accuracy(entries: Sequence[Mapping[str, Any]], *settings: str) -> float | None:
+    """Mean accuracy over the entries of some settings, None where there is none."""
+    means = [entry["accuracy"]["mean"] for entry in entries if entry["setting"] in settings]
     return statistics.fmean(means) if means else None
 
 
 def headline(records: Sequence[Mapping[str, Any]]) -> float:
     """The one number: mean accuracy of the bundles on unseen targets, or on in-domain ones where none is unseen."""
-    bundles = [entry for entry in records if entry["kind"] == "bundle"]
+    bundles = [entry for entry in clean(records) if entry["kind"] == "bundle"]
     unseen = [entry for entry in bundles if entry["setting"] == UNSEEN]
     return statistics.fmean(entry["accuracy"]["mean"] for entry in unseen or bundles)
 
 
 def _gap(entries: Sequence[Mapping[str, Any]]) -> float | None:
     """Mean in-domain accuracy minus mean unseen accuracy; None unless both kinds of target were evaluated."""
-    seen, unseen = mean_accuracy(entries, IN_DOMAIN), mean_accuracy(entries, UNSEEN)
+    seen, unseen = mean_accuracy(entries, IN_DOMAIN, OTHER_IMAGES), mean_accuracy(entries, UNSEEN)
     return None if seen is None or unseen is None else seen - unseen
 
 
@@ -105,7 +118,7 @@ def gate_failures(
     records: Sequence[Mapping[str, Any]], *, min_accuracy: float | None, max_gap: float | None
 ) -> list[str]:
     """What the gates object to, one line each; baselines are not gated."""
-    bundles = [entry for entry in records if entry["kind"] == "bundle"]
+    bundles = [entry for entry in clean(records) if entry["kind"] == "bundle"]
     failures = []
     if min_accuracy is not None:
         for entry in bundles:

@@ -12,14 +12,16 @@ from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.catalog import entry_for
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.data.hold_out import missing_classes
 from dgdd_cli.data.load import Located, Reading, locate, read_as, resolve_domain
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.evaluation.baselines import check_baselines
 from dgdd_cli.evaluation.compare import Contestant, compare
 from dgdd_cli.evaluation.contestants import baseline_contestant, bundle_contestant, bundle_normalisation, check_classes
+from dgdd_cli.evaluation.corruptions import check_corruptions
+from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
 from dgdd_cli.evaluation.record import record, summarise
+from dgdd_cli.evaluation.targets import Target, targets_of
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
 
@@ -35,6 +37,8 @@ class Request:
     targets: Sequence[str] = ()
     networks: Sequence[str] = ("convnet",)
     baselines: Sequence[str] = ()
+    groups: str | None = None
+    corruptions: Sequence[str] = ()
     repeats: int = 5
     seed: int = 0
     allow_missing_classes: bool = False
@@ -42,13 +46,21 @@ class Request:
 
 
 def evaluate_bundles(
-    request: Request, *, chosen: Choice, progress: Progress, warn: Callable[[str], None]
+    request: Request,
+    *,
+    chosen: Choice,
+    progress: Progress,
+    warn: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> dict[str, Any]:
     """The document `dgdd.evaluate/1`. Raises UsageError and DataError before anything is trained."""
     for name in request.networks:
         if name not in NETWORKS:
             raise UnknownName("network", name, NETWORKS)
     check_baselines(request.baselines)
+    check_corruptions(request.corruptions)
+    if request.groups is not None:
+        check_spec(request.groups)
     bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
     located = locate(request.dataset or _dataset_of(bundles), data_dir=request.data_dir)
     size = _image_size(bundles)
@@ -61,23 +73,32 @@ def evaluate_bundles(
     def load(domains: Sequence[str]) -> DomainDataset:
         return read_as(request.reading, located, image_size=size, domains=domains, progress=progress)
 
-    targets = {name: load((name,)) for name in dict.fromkeys(names)}
-    for test in targets.values():
-        _check_target(test, request.allow_missing_classes, warn)
+    targets = targets_of(
+        names,
+        load,
+        corruptions=request.corruptions,
+        seed=request.seed,
+        allow_missing_classes=request.allow_missing_classes,
+        warn=warn,
+    )
+    groups = _groups(request, targets, progress, warn, note)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
     contestants += _baselines(request, protocol, bundles, located, load, warn)
     results = compare(
         contestants,
-        targets,
+        {target.key: target.dataset for target in targets},
         networks=request.networks,
         repeats=request.repeats,
         protocol=protocol,
         seed=request.seed,
         device=chosen.device,
+        groups=None if groups is None else {target.key: groups.members[target.name] for target in targets},
+        num_groups=0 if groups is None else len(groups.names),
         progress=progress,
     )
-    records = [record(result, targets[result.target]) for result in results]
-    return {
+    by_key = {target.key: target for target in targets}
+    records = [record(result, by_key[result.target], tail=protocol.loss_tail, groups=groups) for result in results]
+    document = {
         "schema": "dgdd.evaluate/1",
         "dataset": located.name,
         "image_size": size,
@@ -88,6 +109,26 @@ def evaluate_bundles(
         "results": records,
         "summary": summarise(records),
     }
+    return document if groups is None else document | {"groups": {"spec": groups.spec, "files": dict(groups.files)}}
+
+
+def _groups(
+    request: Request,
+    targets: Sequence[Target],
+    progress: Progress,
+    warn: Callable[[str], None],
+    note: Callable[[str], None],
+) -> TargetGroups | None:
+    if request.groups is None:
+        return None
+    return groups_of(
+        request.groups,
+        {target.name: target.dataset for target in targets if target.corruption is None},
+        cache_dir=request.reading.cache_dir,
+        note=note,
+        warn=warn,
+        progress=progress,
+    )
 
 
 def _baselines(
@@ -119,16 +160,6 @@ def _baselines(
             )
             found.setdefault(contestant.name, contestant)
     return list(found.values())
-
-
-def _check_target(test: DomainDataset, allow_missing_classes: bool, warn: Callable[[str], None]) -> None:
-    for line in test.notes:
-        warn(line)
-    if missing := missing_classes(test):
-        message = f"the target {test.domain_names[0]!r} has no image of: {', '.join(missing)}"
-        if not allow_missing_classes:
-            raise DataError(message, hint="--allow-missing-classes leaves these classes out of the figures")
-        warn(message)
 
 
 def _dataset_of(bundles: Sequence[Bundle]) -> str:

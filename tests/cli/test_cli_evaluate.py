@@ -157,6 +157,10 @@ def test_the_gap_gate_needs_both_kinds_of_target(bundle, shapes_folder, capsys):
         (["--set", "epoch=3"], 2, "epoch", "epochs"),
         (["--epochs", "0"], 2, "epochs", ""),
         (["--device", "cuda:9"], 2, "cuda:9", "--device cpu"),
+        (["--groups", "domian"], 2, "domian", "--groups kmeans:10"),
+        (["--groups", "kmeans:16"], 2, "15 images", "--groups 15 or fewer"),
+        (["--corruptions", "noise,blurr"], 2, "blurr", "blur"),
+        (["--set", "loss_tail=0"], 2, "loss_tail", "--set loss_tail="),
         (["--trainer", "gropdro"], 2, "unknown trainer", "groupdro"),
         (["--set", "cvar.tail=0.3"], 2, "belong to the trainer 'cvar', not to 'erm'", "--trainer cvar"),
         (["--trainer", "cvar", "--set", "cvar.tail=2"], 2, "cvar.tail", "--set cvar.tail="),
@@ -203,6 +207,77 @@ def test_a_trainer_over_domains_needs_domains(shapes_folder, tmp_path, capsys):
     for name in ("coral", "groupdro"):
         assert evaluate(out, shapes_folder, "--trainer", name) == 2
         assert "come from one domain only" in capsys.readouterr().err
+
+
+def test_groups_of_test_images(bundle, shapes_folder, capsys):
+    arguments = ["--target", "cyan,blue", "--groups", "domain"]
+    assert evaluate(bundle, shapes_folder, *arguments, "--json") == 0
+    document = document_of(capsys)
+    first, second = document["results"]
+    assert first["groups"] == [
+        {"group": "cyan", "images": 15, "accuracy": pytest.approx(first["accuracy"]["mean"]), "small": True}
+    ]
+    accuracies = [first["accuracy"]["mean"], second["accuracy"]["mean"]]
+    assert document["summary"][0]["worst_group"]["accuracy"] == pytest.approx(min(accuracies))
+    assert document["summary"][0]["adjusted_accuracy"] == pytest.approx(sum(accuracies) / 2)
+    assert evaluate(bundle, shapes_folder, *arguments) == 0
+    shown = capsys.readouterr().out
+    assert "mean of groups %" in shown
+    assert "cyan (n=15, few)" in shown
+    assert evaluate(bundle, shapes_folder) == 0
+    assert "mean of groups" not in capsys.readouterr().out
+
+
+def test_clusters_of_test_images_are_kept(bundle, shapes_folder, tmp_path, capsys):
+    documents = []
+    for word in ("made, and kept", "those kept"):
+        assert evaluate(bundle, shapes_folder, "--groups", "kmeans:2", "--corruptions", "invert", "--json") == 0
+        captured = capsys.readouterr()
+        assert word in captured.err
+        documents.append(json.loads(captured.out))
+    assert documents[0] == documents[1]
+    (path,) = (tmp_path / "cache" / "groups").iterdir()
+    assert documents[0]["groups"] == {"spec": "kmeans:2", "files": {"cyan": str(path)}}
+    clean, inverted = documents[0]["results"]
+    assert [g["images"] for g in clean["groups"]] == [g["images"] for g in inverted["groups"]]
+    assert clean["cluster_min"]["mean"] <= clean["worst_group"]["accuracy"]
+    assert evaluate(bundle, shapes_folder, "--groups", "kmeans:2") == 0
+    assert "cluster-min %" in capsys.readouterr().out
+
+
+def test_a_groups_file_of_cluster(bundle, shapes_folder, tmp_path, capsys):
+    path = tmp_path / "g.safetensors"
+    common = ["--image-size", "8", "--groups", "2", "--per", "class", "--out", str(path), "-q"]
+    assert run(["cluster", str(shapes_folder), "--domains", "cyan", *common]) == 0
+    capsys.readouterr()
+    assert evaluate(bundle, shapes_folder, "--groups", str(path), "--json") == 0
+    (result,) = document_of(capsys)["results"]
+    assert len(result["groups"]) == 6
+    assert sum(g["images"] for g in result["groups"]) == result["test_images"]
+    assert evaluate(bundle, shapes_folder, "--groups", str(path), "--target", "blue") == 3
+    assert "made for the domains cyan, not blue" in capsys.readouterr().err
+
+
+def test_shifted_copies_have_results_of_their_own(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "-q") == 0
+    clean = capsys.readouterr().out
+    arguments = ["--corruptions", "noise,blur,invert"]
+    assert evaluate(bundle, shapes_folder, "-q", *arguments) == 0
+    assert capsys.readouterr().out == clean
+    assert evaluate(bundle, shapes_folder, "--json", *arguments) == 0
+    results = document_of(capsys)["results"]
+    assert [(r["target"], r["corruption"]) for r in results] == [("cyan", c) for c in (None, "noise", "blur", "invert")]
+    assert len({json.dumps(r["ece"]) for r in results}) == 4
+    assert evaluate(bundle, shapes_folder, *arguments) == 0
+    assert "cyan (blur)" in capsys.readouterr().out
+
+
+def test_another_copy_of_a_source_is_told_from_the_one_it_was_made_from(bundle, shapes_folder, capsys):
+    image = next((shapes_folder / "blue" / "box").iterdir())
+    image.unlink()
+    assert evaluate(bundle, shapes_folder, "--target", "blue,amber", "--json") == 0
+    settings = [r["setting"] for r in document_of(capsys)["results"]]
+    assert settings == ["in-domain (other images)", "in-domain (images it was made from)"]
 
 
 def test_another_dataset_is_refused(bundle, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from dgdd_cli.evaluation.compare import Contestant, Result, compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise
+from dgdd_cli.evaluation.targets import Target
 from dgdd_cli.evaluation.training_set import TrainingSet
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
@@ -34,7 +36,12 @@ def contestant(name: str, dataset, sources=("amber",), kind="bundle") -> Contest
 
 
 def scores(*accuracies: float) -> tuple[Score, ...]:
-    return tuple(Score(a, torch.tensor([a, a / 2, 1.0], dtype=torch.float64), 0.1) for a in accuracies)
+    return tuple(Score(a, torch.tensor([a, a / 2, 1.0]).double(), 0.1, 2.0, torch.empty(0)) for a in accuracies)
+
+
+def recorded(entry: Contestant, dataset, values: tuple[Score, ...], name: str = "cyan", corruption=None) -> dict:
+    target = Target(name, dataset, "the fingerprint", corruption)
+    return record(Result(entry, "convnet", target.key, values), target, tail=0.1)
 
 
 def test_contestants_with_the_same_images_get_the_same_scores(shapes):
@@ -87,19 +94,19 @@ def test_the_ceiling_has_epochs_of_its_own(shapes):
 
 def test_a_record_averages_repeats_and_finds_the_worst(shapes):
     target = shapes(per_cell=4).only(["cyan"])
-    entry = record(Result(contestant("a", target), "convnet", "cyan", scores(0.9, 0.5, 0.4)), target)
+    entry = recorded(contestant("a", target), target, scores(0.9, 0.5, 0.4))
     assert entry["accuracy"]["mean"] == pytest.approx(0.6)
     assert entry["accuracy"]["std"] == pytest.approx(statistics.stdev([0.9, 0.5, 0.4]))
     assert entry["worst_class"] == {"class": "box", "images": 4, "accuracy": pytest.approx(0.3)}
     assert entry["setting"] == "unseen domain"
-    one = record(Result(contestant("a", target), "convnet", "cyan", scores(0.9)), target)
+    one = recorded(contestant("a", target), target, scores(0.9))
     assert one["accuracy"]["std"] is None
 
 
 def test_gates_look_at_the_mean_and_at_bundles_only(shapes):
     target = shapes().only(["cyan"])
-    passing = record(Result(contestant("a", target), "convnet", "cyan", scores(0.9, 0.5, 0.4)), target)
-    baseline = record(Result(contestant("b", target, kind="baseline"), "convnet", "cyan", scores(0.1)), target)
+    passing = recorded(contestant("a", target), target, scores(0.9, 0.5, 0.4))
+    baseline = recorded(contestant("b", target, kind="baseline"), target, scores(0.1))
     assert gate_failures([passing, baseline], min_accuracy=0.6, max_gap=None) == []
     assert len(gate_failures([passing, baseline], min_accuracy=0.61, max_gap=None)) == 1
 
@@ -107,7 +114,7 @@ def test_gates_look_at_the_mean_and_at_bundles_only(shapes):
 def test_a_summary_keeps_unseen_and_in_domain_apart(shapes):
     target = shapes().only(["cyan"])
     entries = [
-        record(Result(contestant("a", target), "convnet", name, scores(value)), target)
+        recorded(contestant("a", target), target, scores(value), name)
         for name, value in (("cyan", 0.4), ("blue", 0.6), ("amber", 0.9))
     ]
     (summary,) = summarise(entries)
@@ -119,11 +126,39 @@ def test_a_summary_keeps_unseen_and_in_domain_apart(shapes):
     assert not gate_failures(entries, min_accuracy=None, max_gap=0.41)
 
 
+def test_shifted_copies_count_nowhere(shapes):
+    target = shapes().only(["cyan"])
+    entry = contestant("a", target)
+    clean = recorded(entry, target, scores(0.6))
+    both = [clean, recorded(entry, target, scores(0.1), corruption="noise")]
+    assert both[1]["corruption"] == "noise"
+    assert both[1]["setting"] == "unseen domain"
+    assert summarise(both) == summarise([clean])
+    assert headline(both) == pytest.approx(0.6)
+    assert gate_failures(both, min_accuracy=0.5, max_gap=None) == []
+
+
+def test_in_domain_says_whether_the_images_are_those_it_was_made_from(shapes):
+    target = shapes().only(["amber"])
+    made, other = (
+        replace(contestant("a", target), fingerprints={"amber": fingerprint})
+        for fingerprint in ("the fingerprint", "another")
+    )
+    entries = [recorded(entry, target, scores(0.8), "amber") for entry in (made, other)]
+    assert [e["setting"] for e in entries] == ["in-domain (images it was made from)", "in-domain (other images)"]
+    assert recorded(contestant("a", target), target, scores(0.8), "amber")["setting"] == entries[0]["setting"]
+    unseen = recorded(other, target, scores(0.5), "cyan")
+    assert summarise([entries[1], unseen])[0]["gap"] == pytest.approx(0.3)
+    assert not gate_failures([entries[1], unseen], min_accuracy=None, max_gap=0.31)
+    assert gate_failures([entries[1], unseen], min_accuracy=None, max_gap=0.29)
+    assert headline([entries[1], unseen]) == pytest.approx(0.5)
+
+
 def test_the_headline_is_the_unseen_accuracy_even_when_it_is_zero(shapes):
     target = shapes().only(["cyan"])
 
     def entry(name: str, value: float, kind: str = "bundle"):
-        return record(Result(contestant("a", target, kind=kind), "convnet", name, scores(value)), target)
+        return recorded(contestant("a", target, kind=kind), target, scores(value), name)
 
     unseen, seen, baseline = entry("cyan", 0.0), entry("amber", 0.9), entry("cyan", 0.7, "baseline")
     assert headline([unseen, seen, baseline]) == 0

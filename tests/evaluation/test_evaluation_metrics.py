@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dgdd_cli.evaluation.metrics import accuracy, expected_calibration_error, per_class_accuracy, score
+from dgdd_cli.evaluation.metrics import accuracy, expected_calibration_error, loss_cvar, per_class_accuracy, score
 
 
 def sample(n: int = 200, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,7 +49,25 @@ def test_certainty_is_calibrated_when_right_and_not_when_wrong():
 
 def test_score_holds_all_figures():
     probabilities, labels = sample()
-    found = score(probabilities, labels)
+    groups = torch.arange(200) % 3
+    found = score(probabilities, labels, tail=0.2, groups=groups, num_groups=4)
     assert found.accuracy == accuracy(probabilities, labels)
     assert found.ece == expected_calibration_error(probabilities, labels)
     assert torch.equal(found.per_class, per_class_accuracy(probabilities, labels))
+    assert found.loss_cvar == loss_cvar(probabilities, labels, 0.2)
+    assert score(probabilities, labels, tail=0.2).per_group.tolist() == []
+    for g in range(3):
+        assert float(found.per_group[g]) == accuracy(probabilities[groups == g], labels[groups == g])
+    assert torch.isnan(found.per_group[3])
+
+
+@pytest.mark.parametrize("tail", [0.013, 0.1, 1.0])
+def test_the_cvar_of_the_test_loss_against_numpy(tail):
+    probabilities, labels = sample()
+    losses = np.sort(-np.log(probabilities.double().numpy()[np.arange(200), labels.numpy()]))[::-1]
+    weights = np.clip(tail * 200 - np.arange(200), 0, 1) / (tail * 200)
+    assert loss_cvar(probabilities, labels, tail) == pytest.approx(float(weights @ losses), rel=1e-9)
+
+
+def test_a_probability_of_zero_costs_much_but_not_everything():
+    assert loss_cvar(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([1, 0]), 0.5) == pytest.approx(87.3, abs=0.1)

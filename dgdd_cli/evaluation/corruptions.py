@@ -1,0 +1,58 @@
+"""Shifted copies of test images: noise, blur and inverted colours, as in arXiv 2402.04676 (section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.errors import UnknownName
+from dgdd_cli.synthesis.pixels import to_bytes, to_unit
+
+NOISE_VARIANCE = 0.005  # of pixels in [0, 1]
+BLUR_SHARE = 2 / 32  # σ as a share of the side: a radius of 2 px at 32 px, and the same look at other sizes
+_CHUNK = 1024
+
+
+def noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of variance 0.005 on pixels in [0, 1], clipped: uint8 (N, 3, H, W) to uint8."""
+    deviation = NOISE_VARIANCE**0.5
+    return _by_chunks(images, lambda x: x + deviation * torch.randn(x.shape, generator=generator))
+
+
+def blur(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian blur of standard deviation 2 px at 32 px, mirrored at the border: uint8 (N, 3, H, W) to uint8."""
+    rows, columns = (blur_matrix(side, BLUR_SHARE * side) for side in images.shape[-2:])
+    return _by_chunks(images, lambda x: rows @ x @ columns.T)
+
+
+def invert(images: Tensor, generator: torch.Generator) -> Tensor:
+    """1 − x: uint8 (N, 3, H, W) to uint8."""
+    return 255 - images
+
+
+CORRUPTIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {"noise": noise, "blur": blur, "invert": invert}
+
+
+def check_corruptions(names: Iterable[str]) -> None:
+    """Raise UnknownName for a corruption that does not exist."""
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise UnknownName("corruption", name, CORRUPTIONS)
+
+
+def blur_matrix(side: int, deviation: float) -> Tensor:
+    """The blur of a line of `side` pixels as a matrix, float32 (side, side): a Gaussian cut at 4σ, borders mirrored."""
+    reach = min(int(4 * deviation + 0.5), side - 1)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weights = (-0.5 * (offsets / deviation).square()).exp()
+    weights /= weights.sum()
+    seen = (torch.arange(side)[:, None] + torch.arange(-reach, reach + 1)).abs()  # (side, 2·reach + 1)
+    seen = torch.where(seen >= side, 2 * (side - 1) - seen, seen)
+    matrix = torch.zeros(side, side, dtype=torch.float64)
+    return matrix.scatter_add_(1, seen, weights.expand(side, -1).contiguous()).float()
+
+
+def _by_chunks(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    return torch.cat([to_bytes(change(to_unit(part))) for part in images.split(_CHUNK)])

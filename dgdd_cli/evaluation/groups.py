@@ -1,0 +1,131 @@
+"""Groups of test images: domains, cells, clusters, or what a groups file says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.bundle.groups import check_groups_match, read_groups
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.errors import UsageError
+from dgdd_cli.evaluation.clusters import clusters_of
+from dgdd_cli.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetGroups:
+    """G named groups over the images of all targets; `members[target]` int64 (n,) in [0, G)."""
+
+    spec: str
+    names: tuple[str, ...]
+    members: Mapping[str, Tensor]
+    files: Mapping[str, str]  # where they were read from or kept, by target; "all" for one file of all targets
+
+    @property
+    def clustered(self) -> bool:
+        return self.spec.startswith("kmeans:")
+
+    def digest(self, target: str) -> str:
+        """sha256 of the groups of one target's images."""
+        names = "\n".join(self.names).encode()
+        return hashlib.sha256(names + b"\0" + self.members[target].numpy().tobytes()).hexdigest()
+
+
+def groups_of(
+    spec: str,
+    targets: Mapping[str, DomainDataset],
+    *,
+    cache_dir: Path | None,
+    note: Callable[[str], None],
+    warn: Callable[[str], None],
+    progress: Progress,
+) -> TargetGroups:
+    """The groups that `spec` names: domain, class-domain, kmeans:K (of each target by itself) or a groups file.
+
+    `targets` are sets of one domain each, by its name. Clusters are kept in the cache folder and used again. Raises
+    UsageError for a spec that means nothing, DataError for a file that is invalid or belongs to other images.
+    """
+    if spec == "domain":
+        members = {t: torch.full((len(d),), i) for i, (t, d) in enumerate(targets.items())}
+        return TargetGroups(spec, tuple(targets), members, {})
+    if spec == "class-domain":
+        return _cells(spec, targets)
+    if spec.partition(":")[0] == "kmeans":
+        return _clusters(spec, targets, cache_dir, note, warn, progress)
+    return _of_file(spec, targets)
+
+
+def check_spec(spec: str) -> None:
+    """Raise UsageError for a spec that is neither a known one nor a file."""
+    if spec in ("domain", "class-domain") or re.fullmatch(r"kmeans:[1-9][0-9]{0,5}", spec):
+        return
+    if spec.partition(":")[0] == "kmeans":
+        raise UsageError(f"--groups {spec!r} names no number of clusters", hint="--groups kmeans:10")
+    if not spec or not Path(spec).exists():
+        raise UsageError(
+            f"--groups {spec!r} is neither domain, class-domain, kmeans:K nor a groups file", hint="--groups kmeans:10"
+        )
+
+
+def _cells(spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
+    classes = next(iter(targets.values())).class_names
+    names = tuple(f"{c} of {t}" for t in targets for c in classes)
+    members = {t: d.labels + i * len(classes) for i, (t, d) in enumerate(targets.items())}
+    return TargetGroups(spec, names, members, {})
+
+
+def _clusters(
+    spec: str,
+    targets: Mapping[str, DomainDataset],
+    cache_dir: Path | None,
+    note: Callable[[str], None],
+    warn: Callable[[str], None],
+    progress: Progress,
+) -> TargetGroups:
+    names: list[str] = []
+    members, files = {}, {}
+    for target, dataset in targets.items():
+        found = clusters_of(
+            dataset, int(spec.partition(":")[2]), cache_dir=cache_dir, note=note, warn=warn, progress=progress
+        )
+        members[target] = found.assignments + len(names)
+        names += [f"cluster {k} of {target}" for k in range(found.number)]
+        if found.path is not None:
+            files[target] = str(found.path)
+    return TargetGroups(spec, tuple(names), members, files)
+
+
+def _of_file(spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
+    file = read_groups(spec)
+    together = joined(targets)
+    check_groups_match(file, together)
+    owners = [""] * file.manifest.groups
+    if file.group_classes is not None:
+        owners = [f" of class {together.class_names[c]}" for c in file.group_classes.tolist()]
+    sizes = [len(dataset) for dataset in targets.values()]
+    return TargetGroups(
+        spec,
+        tuple(f"group {g}{owner}" for g, owner in enumerate(owners)),
+        dict(zip(targets, file.groups.split(sizes), strict=True)),
+        {"all": spec},
+    )
+
+
+def joined(targets: Mapping[str, DomainDataset]) -> DomainDataset:
+    """The targets as one set of several domains, in their order."""
+    sets = list(targets.values())
+    if len(sets) == 1:
+        return sets[0]
+    return replace(
+        sets[0],
+        images=torch.cat([own.images for own in sets]),
+        labels=torch.cat([own.labels for own in sets]),
+        domains=torch.cat([torch.full((len(own),), d) for d, own in enumerate(sets)]),
+        domain_names=tuple(targets),
+    )

@@ -1,0 +1,67 @@
+"""What is tested on: the images of a target domain, as they are or shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.hold_out import missing_classes
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.errors import DataError
+from dgdd_cli.evaluation.corruptions import CORRUPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target domain: its clean images, or a corrupted copy, which keeps the clean images' fingerprint."""
+
+    name: str
+    dataset: DomainDataset
+    fingerprint: str
+    corruption: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Unlike any other's: the name of a domain holds no line break."""
+        return f"{self.name}\n{self.corruption}" if self.corruption else self.name
+
+
+def targets_of(
+    names: Sequence[str],
+    load: Callable[[Sequence[str]], DomainDataset],
+    *,
+    corruptions: Sequence[str],
+    seed: int,
+    allow_missing_classes: bool,
+    warn: Callable[[str], None],
+) -> list[Target]:
+    """The targets in the order named, each once, followed by its corrupted copies.
+
+    Raises DataError for a target in which a class has no image, unless that is allowed: then it is a warning.
+    """
+    found = []
+    for name in dict.fromkeys(names):
+        dataset = load((name,))
+        _check_classes(dataset, allow_missing_classes, warn)
+        clean = Target(name, dataset, dataset.domain_fingerprints()[name])
+        copies = [corrupted(clean, corruption, seed) for corruption in dict.fromkeys(corruptions)]
+        found += [clean, *copies]
+    return found
+
+
+def corrupted(clean: Target, corruption: str, seed: int) -> Target:
+    """A shifted copy; what chance it needs depends on the seed and the domain's name alone."""
+    generator = stream(seed, "evaluation", "corruption", corruption, clean.name)
+    images = CORRUPTIONS[corruption](clean.dataset.images, generator)
+    return replace(clean, dataset=replace(clean.dataset, images=images), corruption=corruption)
+
+
+def _check_classes(test: DomainDataset, allow_missing_classes: bool, warn: Callable[[str], None]) -> None:
+    for line in test.notes:
+        warn(line)
+    if missing := missing_classes(test):
+        message = f"the target {test.domain_names[0]!r} has no image of: {', '.join(missing)}"
+        if not allow_missing_classes:
+            raise DataError(message, hint="--allow-missing-classes leaves these classes out of the figures")
+        warn(message)

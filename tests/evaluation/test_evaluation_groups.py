@@ -1,0 +1,196 @@
+"""Groups of test images: which there are, where clusters are kept, and what is recorded of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dgdd_cli.bundle.groups import read_groups
+from dgdd_cli.engine.grouping import group_dataset
+from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.evaluation.clusters import _facts, clusters_of, write_groups
+from dgdd_cli.evaluation.group_record import record_groups, summarise_groups
+from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of, joined
+from dgdd_cli.evaluation.metrics import Score
+from dgdd_cli.progress import silent
+
+
+class Ears:
+    """What was noted and what was warned of."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def listening(self, cache_dir: Path | None) -> dict:
+        return {
+            "cache_dir": cache_dir,
+            "note": self.notes.append,
+            "warn": self.warnings.append,
+            "progress": silent,
+        }
+
+
+def targets_of(dataset, *names: str) -> dict:
+    return {name: dataset.only([name]) for name in names}
+
+
+def test_domains_and_cells(shapes):
+    targets = targets_of(shapes(per_cell=4), "cyan", "amber")
+    domains = groups_of("domain", targets, **Ears().listening(None))
+    assert domains.names == ("cyan", "amber")
+    assert [m.unique().tolist() for m in domains.members.values()] == [[0], [1]]
+    cells = groups_of("class-domain", targets, **Ears().listening(None))
+    assert len(cells.names) == 6
+    for target, dataset in targets.items():
+        named = [cells.names[g] for g in cells.members[target].tolist()]
+        assert named == [f"{dataset.class_names[c]} of {target}" for c in dataset.labels.tolist()]
+
+
+def test_clusters_are_made_once_and_used_again(shapes, tmp_path):
+    targets, ears = targets_of(shapes(), "cyan", "amber"), Ears()
+    first = groups_of("kmeans:3", targets, **ears.listening(tmp_path))
+    assert len(first.names) == 6
+    assert [m.unique().tolist() for m in first.members.values()] == [[0, 1, 2], [3, 4, 5]]
+    assert ["made" in line for line in ears.notes] == [True, True]
+    for target, dataset in targets.items():
+        expected = group_dataset(dataset, groups=3).assignments
+        offset = int(first.members[target].min())
+        assert torch.equal(first.members[target] - offset, expected)
+        assert torch.equal(read_groups(first.files[target]).groups, expected)
+    again = groups_of("kmeans:3", dict(reversed(targets.items())), **ears.listening(tmp_path))
+    assert ["those kept in" in line for line in ears.notes[2:]] == [True, True]
+    assert torch.equal(again.members["cyan"] - 3, first.members["cyan"])
+    assert ears.warnings == []
+    assert first.digest("cyan") != again.digest("cyan") != first.digest("amber")
+
+
+def test_the_kept_clusters_are_what_is_used(shapes, tmp_path):
+    """A kept file is read, not made again: other assignments in it come back."""
+    dataset, ears = shapes().only(["cyan"]), Ears()
+    path = clusters_of(dataset, 3, **ears.listening(tmp_path)).path
+    found = group_dataset(dataset, groups=3)
+    moved = (found.assignments + 1) % 3
+    write_groups(path, moved, found.centroids, _facts(dataset, found), overwrite=True)
+    assert torch.equal(clusters_of(dataset, 3, **ears.listening(tmp_path)).assignments, moved)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "other images", "another seed", "per class", "empty", "folder"])
+def test_kept_clusters_that_do_not_fit_are_rebuilt_and_said_so(shapes, tmp_path, damage):
+    dataset, ears = shapes().only(["cyan"]), Ears()
+    made = clusters_of(dataset, 3, **ears.listening(tmp_path))
+    if damage in ("garbage", "empty"):
+        made.path.write_bytes(b"\xff" * 100 if damage == "garbage" else b"")
+    elif damage == "folder":
+        made.path.unlink()
+        made.path.mkdir()
+    else:
+        other = shapes().only(["blue"]) if damage == "other images" else dataset
+        found = group_dataset(other, groups=3)
+        facts = _facts(other, found)
+        facts = facts.model_copy(update={"seed": 1} if damage == "another seed" else {})
+        facts = facts.model_copy(update={"per": "class"} if damage == "per class" else {})
+        write_groups(made.path, found.assignments, found.centroids, facts, overwrite=True)
+    again = clusters_of(dataset, 3, **ears.listening(tmp_path))
+    assert torch.equal(again.assignments, made.assignments)
+    assert "cannot be used and are rebuilt" in ears.warnings[0]
+    if damage != "folder":
+        assert torch.equal(read_groups(made.path).groups, made.assignments)
+
+
+def test_other_images_have_other_clusters(shapes, tmp_path):
+    dataset, ears = shapes().only(["cyan"]), Ears()
+    first = clusters_of(dataset, 3, **ears.listening(tmp_path))
+    changed = clusters_of(replace(dataset, images=255 - dataset.images), 3, **ears.listening(tmp_path))
+    assert first.path != changed.path
+    assert first.path.exists()
+    assert clusters_of(dataset, 2, **ears.listening(tmp_path)).path != first.path
+
+
+def test_a_cache_that_cannot_be_written_is_no_failure(shapes, tmp_path):
+    (tmp_path / "groups").write_text("a file where the folder should be")
+    ears = Ears()
+    found = clusters_of(shapes().only(["cyan"]), 3, **ears.listening(tmp_path))
+    assert (found.number, found.path) == (3, None)
+    assert "could not be kept" in ears.warnings[0]
+
+
+def test_a_groups_file_must_be_of_these_images(shapes, tmp_path):
+    dataset = shapes()
+    targets = targets_of(dataset, "cyan", "amber")
+    together = joined(targets)
+    assert together.domain_fingerprints() == dataset.only(["cyan", "amber"]).domain_fingerprints()
+    found = group_dataset(together, groups=4, per="class")
+    path = tmp_path / "g.safetensors"
+    write_groups(path, found.assignments, found.centroids, _facts(together, found), group_classes=found.group_classes)
+    groups = groups_of(str(path), targets, **Ears().listening(None))
+    assert groups.names[0] == "group 0 of class bar"
+    assert len(groups.names) == 12
+    assert torch.equal(torch.cat(list(groups.members.values())), found.assignments)
+    for wrong in (
+        targets_of(dataset, "cyan"),
+        targets_of(dataset, "amber", "cyan"),
+        targets_of(dataset, "cyan", "blue"),
+    ):
+        with pytest.raises(DataError, match="these groups were made for"):
+            groups_of(str(path), wrong, **Ears().listening(None))
+
+
+@pytest.mark.parametrize("spec", ["domian", "kmeans", "kmeans:0", "kmeans:-1", "kmeans:x", "kmeans:" + "9" * 500, ""])
+def test_a_spec_that_means_nothing(spec):
+    with pytest.raises(UsageError) as caught:
+        check_spec(spec)
+    assert "kmeans:10" in caught.value.hint
+
+
+def test_more_clusters_than_images(shapes, tmp_path):
+    with pytest.raises(UsageError, match="more than the 18 images"):
+        groups_of("kmeans:19", targets_of(shapes(), "cyan"), **Ears().listening(tmp_path))
+
+
+def score_of(*shares: float) -> Score:
+    return Score(0.5, torch.empty(0), 0.1, 1.0, torch.tensor(shares, dtype=torch.float64))
+
+
+NAN = float("nan")
+
+
+def test_what_is_recorded_of_groups():
+    groups = TargetGroups("kmeans:3", ("a", "b", "c"), {"cyan": torch.tensor([0] * 30 + [2] * 24)}, {})
+    entry = record_groups([score_of(0.9, NAN, 0.5), score_of(0.3, NAN, 0.7)], "cyan", groups)
+    assert entry["groups"] == [
+        {"group": "a", "images": 30, "accuracy": pytest.approx(0.6), "small": False},
+        {"group": "c", "images": 24, "accuracy": pytest.approx(0.6), "small": True},
+    ]
+    assert entry["adjusted_accuracy"]["values"] == pytest.approx([0.7, 0.5])
+    assert entry["cluster_min"]["values"] == pytest.approx([0.5, 0.3])
+    assert entry["worst_group"]["group"] == "a"
+    domains = TargetGroups("domain", ("cyan",), {"cyan": torch.zeros(9, dtype=torch.int64)}, {})
+    assert "cluster_min" not in record_groups([score_of(0.5)], "cyan", domains)
+
+
+def test_a_small_group_is_flagged_and_still_the_worst():
+    groups = TargetGroups("domain", ("a", "b"), {"cyan": torch.tensor([0] * 30 + [1])}, {})
+    assert record_groups([score_of(0.9, 0.0)], "cyan", groups)["worst_group"] == {
+        "group": "b",
+        "images": 1,
+        "accuracy": 0.0,
+        "small": True,
+    }
+
+
+def test_the_summary_pools_groups_over_targets():
+    groups = TargetGroups(
+        "g.safetensors", ("a", "b"), {"cyan": torch.tensor([0] * 30 + [1] * 10), "blue": torch.tensor([0] * 10)}, {}
+    )
+    entries = [
+        record_groups([score_of(0.5, 0.8)], "cyan", groups),
+        record_groups([score_of(0.9, NAN)], "blue", groups),
+    ]
+    summary = summarise_groups(entries)
+    assert summary["worst_group"] == {"group": "a", "images": 40, "accuracy": pytest.approx(0.6), "small": False}
+    assert summary["adjusted_accuracy"] == pytest.approx(0.7)
+    assert summarise_groups([{"accuracy": 1}]) == {}
