@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,12 +136,21 @@ def passed_checks(file: GroupsFile) -> list[str]:
 
 
 def check_groups_match(file: GroupsFile, dataset: DomainDataset) -> None:
-    """Raise DataError unless the groups were made for exactly this dataset, its domains and its image size."""
+    """Raise DataError unless the groups were made for exactly this dataset, its domains and its image size.
+
+    Groups within classes must hold images of their own class alone.
+    """
     manifest = file.manifest
+    names = ",".join(dataset.domain_names)
+    hint = (
+        f"make groups for it: dgdd cluster {shlex.quote(dataset.name)} --groups 5 --per {manifest.per} "
+        f"--image-size {dataset.image_size} --domains {shlex.quote(names)}"
+    )
     same_order = manifest.domains == dataset.domain_names  # the fingerprint does not know it, the rows follow it
     if same_order and len(file) == len(dataset) and manifest.fingerprint == dataset.fingerprint():
-        return
-    hint = f"make groups for it: dgdd cluster {dataset.name} --image-size {dataset.image_size}"
+        if file.group_classes is None or torch.equal(file.group_classes[file.groups], dataset.labels):
+            return
+        raise DataError(f"{file.path}: a group holds images of another class than its own", hint=hint)
     if manifest.dataset == dataset.name and manifest.image_size != dataset.image_size:
         why = f"made at {manifest.image_size} px, and the images are read at {dataset.image_size}"
     elif manifest.dataset == dataset.name and manifest.domains != dataset.domain_names:

@@ -33,7 +33,6 @@ from dgdd_cli.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from dgdd_cli.bundle.groups import GroupsFacts
     from dgdd_cli.data.dataset import DomainDataset
     from dgdd_cli.engine.grouping import Grouping
 
@@ -87,7 +86,13 @@ def cluster(
     ] = "all",
     minimum: Annotated[
         int | None,
-        typer.Option("--minimum", min=1, help="Merge groups with fewer images than this.", rich_help_panel=METHOD),
+        typer.Option(
+            "--minimum",
+            min=1,
+            help="Merge groups with fewer images than this. Default: 1; with --per class 25 or 0.5 % of the class, "
+            "if it has twice as many.",
+            rich_help_panel=METHOD,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The groups file to write.", rich_help_panel=OUTPUT)] = Path(
         "groups.safetensors"
@@ -108,9 +113,9 @@ def cluster(
     out = out.expanduser()
     check_output(out, overwrite=force)
 
-    from dgdd_cli.bundle.groups import write_groups
     from dgdd_cli.data.load import locate, read, resolve_domain
-    from dgdd_cli.engine.grouping import group_dataset
+    from dgdd_cli.engine.grouping import group_dataset, smallest_where_splittable
+    from dgdd_cli.engine.kept_groups import write_grouping
 
     located = locate(dataset, data_dir=data)
     wanted = [resolve_domain(located, name) for name in _names(domains)] if domains is not None else None
@@ -130,19 +135,12 @@ def cluster(
             features=features,
             per=per,
             seed=seed or 0,
-            minimum=minimum,
+            minimum=minimum or (smallest_where_splittable if per == "class" else 1),
             progress=report,
         )
     for line in (*images.notes, *found.notes):
         output.warn(line)
-    manifest = write_groups(
-        out,
-        found.assignments,
-        found.centroids,
-        _facts(images, found, per, seed or 0),
-        group_classes=found.group_classes,
-        overwrite=force,
-    )
+    manifest = write_grouping(out, images, found, seed=seed or 0, overwrite=force)
     document = {
         "schema": "dgdd.cluster/1",
         "groups_file": str(out),
@@ -182,27 +180,6 @@ def _names(domains: str) -> list[str]:
     if not names:
         raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
     return names
-
-
-def _facts(images: DomainDataset, found: Grouping, per: Literal["all", "class"], seed: int) -> GroupsFacts:
-    from dgdd_cli.bundle.groups import GroupsFacts
-    from dgdd_cli.engine.describe import software
-
-    return GroupsFacts(
-        dataset=images.name,
-        fingerprint=images.fingerprint(),
-        domain_fingerprints=images.domain_fingerprints(),
-        image_size=images.image_size,
-        classes=images.class_names,
-        domains=images.domain_names,
-        per=per,
-        features=found.features,
-        seed=seed,
-        silhouette=found.silhouette,
-        purity_class=found.purity_class,
-        purity_domain=found.purity_domain,
-        software=software(),
-    )
 
 
 def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:

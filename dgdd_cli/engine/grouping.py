@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.distill import normalisation_of
+from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.networks import build
@@ -59,13 +59,14 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """The groups of one part; `missing` groups could not be formed, `given_up` were merged away."""
+    """The groups of one part; `missing` groups could not be formed, `given_up` had under `minimum` images."""
 
     assignments: Tensor  # (n,) int64
     centroids: Tensor  # (K, F)
     silhouette: float | None
     missing: int
     given_up: int
+    minimum: int
 
 
 def group_dataset(
@@ -75,16 +76,17 @@ def group_dataset(
     features: Features = "pixels",
     per: Per = "all",
     seed: int = 0,
-    minimum: int | None = None,
+    minimum: int | Callable[[int], int] = 1,
     progress: Progress = silent,
 ) -> Grouping:
     """K-means groups of all images, or `groups` of them within each class, on the CPU; the seed decides them.
 
     `auto` takes the number from 2 to 10 with the largest silhouette, the smaller one where two tie, for each class by
-    itself. Groups below `minimum` images are merged into the nearest (of the same class). Raises UsageError for more
-    groups than images and for numbers below 1, DataError for a dataset without images.
+    itself. Groups below `minimum` images, a number or a function of how many images are grouped together, are merged
+    into the nearest (of the same class). Raises UsageError for more groups than images and for numbers below 1,
+    DataError for a dataset without images.
     """
-    if minimum is not None and minimum < 1:
+    if isinstance(minimum, int) and minimum < 1:
         raise UsageError(f"the smallest group cannot have {minimum} images", hint="--minimum 5")
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no images to group")
@@ -93,12 +95,18 @@ def group_dataset(
         _check_number(groups, parts)
     vectors = _vectors(dataset, features, seed, progress)
 
-    notes = [f"class {dataset.class_names[c]!r} has no images and gets no group" for c in _empty_classes(dataset, per)]
     numbers = [_candidates(groups, len(part.rows)) for part in parts]
     ticks, total = itertools.count(1), sum(map(len, numbers))
     progress("grouping", 0, total)
     found = [
-        _cluster(vectors[part.rows], own, part, seed, minimum, lambda: progress("grouping", next(ticks), total))
+        _cluster(
+            vectors[part.rows],
+            own,
+            part,
+            seed,
+            minimum if isinstance(minimum, int) else minimum(len(part.rows)),
+            lambda: progress("grouping", next(ticks), total),
+        )
         for part, own in zip(parts, numbers, strict=True)
     ]
     assignments = torch.empty(len(dataset), dtype=torch.int64)
@@ -106,13 +114,6 @@ def group_dataset(
     for part, own in zip(parts, found, strict=True):
         assignments[part.rows] = own.assignments + count
         count += len(own.centroids)
-        if own.missing:
-            notes.append(f"{part.name}: {own.missing} groups fewer, because it has too few different images")
-    if given_up := sum(own.given_up for own in found):
-        notes.append(f"{given_up} groups with fewer than {minimum} images were merged into their neighbours")
-    if all(len(own.centroids) == 1 for own in found):
-        what = "class is one group" if per == "class" else "image is in one group"
-        notes.append(f"every {what}: a risk over {'the groups of a class' if per == 'class' else 'groups'} is the mean")
     return Grouping(
         assignments=assignments,
         centroids=torch.cat([own.centroids for own in found]),
@@ -122,12 +123,23 @@ def group_dataset(
         silhouette=_weighted([(own.silhouette, len(own.assignments)) for own in found]),
         purity_class=purity(assignments, dataset.labels),
         purity_domain=purity(assignments, dataset.domains),
-        notes=tuple(notes),
+        notes=tuple(_notes(dataset, parts, found, per)),
     )
 
 
+def smallest_group(count: int) -> int:
+    """The fewest images of a group in a class of `count`: 0.5 % of them, at least 25 (after Sohoni et al. 2020)."""
+    return max(-(-count // 200), 25)
+
+
+def smallest_where_splittable(count: int) -> int:
+    """`smallest_group`, but 1 in a class that is too small for two groups of that size."""
+    least = smallest_group(count)
+    return least if count >= 2 * least else 1
+
+
 def _cluster(
-    points: Tensor, numbers: Sequence[int], part: _Part, seed: int, minimum: int | None, tick: Callable[[], None]
+    points: Tensor, numbers: Sequence[int], part: _Part, seed: int, minimum: int, tick: Callable[[], None]
 ) -> _Found:
     """The best by silhouette of K-means with each of the numbers of groups, the earlier one where two tie."""
     rows = sample_rows(len(points), stream(seed, "cluster", "silhouette", part.name))
@@ -135,9 +147,10 @@ def _cluster(
     best: _Found | None = None
     for number in numbers:
         means = kmeans(points, number, stream(seed, "cluster", "kmeans", part.name, number))
-        merged = merge_small(means.assignments, means.centroids, minimum or 1)
+        merged = merge_small(means.assignments, means.centroids, minimum)
         score = silhouette_within(between, merged.assignments[rows])
-        found = _Found(merged.assignments, merged.centroids, score, number - len(means.centroids), merged.given_up)
+        missing = number - len(means.centroids)
+        found = _Found(merged.assignments, merged.centroids, score, missing, merged.given_up, minimum)
         if best is None or (score is not None and (best.silhouette is None or score > best.silhouette)):
             best = found
         tick()
@@ -221,5 +234,21 @@ def _check_number(groups: int, parts: list[_Part]) -> None:
         )
 
 
-def _empty_classes(dataset: DomainDataset, per: Per) -> list[int]:
-    return (dataset.counts().sum(1) == 0).nonzero().squeeze(1).tolist() if per == "class" else []
+def _notes(dataset: DomainDataset, parts: list[_Part], found: list[_Found], per: Per) -> Iterator[str]:
+    if per == "class":
+        for c in (dataset.counts().sum(1) == 0).nonzero().squeeze(1).tolist():
+            yield f"class {dataset.class_names[c]!r} has no images and gets no group"
+    for part, own in zip(parts, found, strict=True):
+        if own.missing:
+            yield f"{part.name}: {own.missing} groups fewer, because it has too few different images"
+    merged = [own for own in found if own.given_up]
+    if merged:
+        limits = sorted({own.minimum for own in merged})
+        limit = f"{limits[0]}" if len(limits) == 1 else f"{limits[0]} to {limits[-1]} (by class)"
+        total = sum(own.given_up for own in merged)
+        what = "1 group" if total == 1 else f"{total} groups"
+        done = "was merged into its neighbour" if total == 1 else "were merged into their neighbours"
+        yield f"{what} with fewer than {limit} images {done}"
+    if all(len(own.centroids) == 1 for own in found):
+        what = "class is one group" if per == "class" else "image is in one group"
+        yield f"every {what}: a risk over {'the groups of a class' if per == 'class' else 'groups'} is the mean"

@@ -153,3 +153,19 @@ def test_groups_belong_to_the_dataset_that_they_were_made_for(tmp_path: Path) ->
         with pytest.raises(DataError, match=words) as caught:
             check_groups_match(file, toy_dataset(**changes))
         assert "dgdd cluster" in (caught.value.hint or "")
+
+
+def test_groups_within_classes_hold_images_of_their_class_alone(tmp_path: Path) -> None:
+    dataset = toy_dataset()
+    facts = groups_facts_with(fingerprint=dataset.fingerprint(), per="class")
+    for name, groups in (("right", torch.tensor([0, 2, 1, 2, 0])), ("wrong", GROUPS)):
+        write_groups(tmp_path / name, groups, CENTROIDS, facts, group_classes=torch.tensor([0, 0, 1]))
+    check_groups_match(read_groups(tmp_path / "right"), dataset)
+    with pytest.raises(DataError, match="images of another class"):
+        check_groups_match(read_groups(tmp_path / "wrong"), dataset)
+
+
+def test_the_hint_makes_groups_that_match(groups_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        check_groups_match(read_groups(groups_path), toy_dataset(name="a b", domain_names=("real world",)))
+    assert "dgdd cluster 'a b' --groups 5 --per all --image-size 8 --domains 'real world'" in (caught.value.hint or "")

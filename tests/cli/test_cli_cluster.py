@@ -123,6 +123,26 @@ def test_small_groups_are_merged(cluster: Run) -> None:
     assert any("fewer than 8 images" in note for note in found["notes"])
 
 
+def test_within_classes_small_groups_are_merged_by_default(cluster: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    for count, name, level in ((52, "few", 40), (9, "few", 200), (26, "many", 40), (26, "many", 200)):
+        folder = tmp_path / "levels" / "grey" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(count):
+            pixels = random.integers(level - 9, level + 9, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{len(list(folder.iterdir()))}.png")
+    arguments = ("--groups", "2", "--per", "class", "--json", "--image-size", "8", "--force")
+
+    def sizes(*more: str) -> tuple[list[int], list[str]]:
+        code, out, _ = cluster(*arguments, *more, dataset=str(tmp_path / "levels"))
+        assert code == 0
+        found = json.loads(out)
+        return sorted(row["size"] for row in found["groups"]), found["notes"]
+
+    assert sizes() == ([26, 26, 61], ["1 group with fewer than 25 images was merged into its neighbour"])
+    assert sizes("--minimum", "5") == ([9, 26, 26, 52], [])
+
+
 def test_one_group_says_what_that_means(cluster: Run) -> None:
     code, out, told = cluster("--groups", "1")
     assert code == 0
