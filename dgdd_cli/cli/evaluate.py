@@ -121,6 +121,14 @@ def evaluate(
         int,
         typer.Option("--repeats", envvar="DGDD_REPEATS", min=1, help="Trainings per bundle.", rich_help_panel=BUDGET),
     ] = 5,
+    retrain_baselines: Annotated[
+        bool,
+        typer.Option(
+            "--retrain-baselines",
+            help="Train baselines anew where the cache folder has their scores.",
+            rich_help_panel=BUDGET,
+        ),
+    ] = False,
     min_accuracy: Annotated[
         float | None,
         typer.Option(
@@ -173,6 +181,7 @@ def evaluate(
         repeats=repeats,
         seed=seed or 0,
         allow_missing_classes=allow_missing_classes,
+        retrain_baselines=retrain_baselines,
         reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
     )
     with output.progress() as report:

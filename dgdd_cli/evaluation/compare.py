@@ -2,48 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dgdd_cli.config import Protocol
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
-from dgdd_cli.engine.seeds import stream
+from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import DgddError
+from dgdd_cli.evaluation.contestant import Contestant
+from dgdd_cli.evaluation.kept_scores import Shelf, keep, recall
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
-from dgdd_cli.evaluation.train import Chance, predict, train
+from dgdd_cli.evaluation.together import Repeats, choose_repeats
+from dgdd_cli.evaluation.train import predict
 from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains
-from dgdd_cli.evaluation.training_set import TrainingSet
-from dgdd_cli.networks import build
+from dgdd_cli.evaluation.trainings import trainings
+from dgdd_cli.networks import Network
 from dgdd_cli.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """A training set in the comparison: a bundle, or a baseline that draws other images for every repeat."""
-
-    name: str
-    method: str
-    kind: str  # "bundle" or "baseline"
-    sources: tuple[str, ...]
-    normalisation: Normalisation
-    epochs: int
-    images: int
-    draw: Callable[[int], TrainingSet]
-    bundle_id: str | None = None
-    fingerprints: Mapping[str, str] = field(default_factory=dict)  # of the source domains it was made from
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
-    """The repeats of one contestant with one network on one target."""
+    """The repeats of one contestant with one network on one target; `cached` of them were not trained but kept."""
 
     contestant: Contestant
     network: str
     target: str
     scores: tuple[Score, ...]
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One contestant with one network; `found[repeat][target]` fills up."""
+
+    contestant: Contestant
+    network: str
+    how: Repeats
+    found: dict[int, Mapping[str, Score]]
+    cached: int
+    missing: tuple[int, ...] = field(default=())
 
 
 def compare(
@@ -57,61 +56,76 @@ def compare(
     device: torch.device,
     groups: Mapping[str, Tensor] | None = None,
     num_groups: int = 0,
+    shelf: Shelf | None = None,
     progress: Progress = silent,
 ) -> list[Result]:
     """Every contestant x network x target, each over `repeats` trainings.
 
     Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
     so that differences between contestants are paired. `groups` holds int64 (n,) in [0, num_groups) for each target.
+    Scores of baselines are taken from the shelf where it has them for all targets, and put there otherwise.
     """
     check_trainable(contestants, networks, repeats, protocol)
-    scores: dict[tuple[int, str, str], list[Score]] = {}
-    work = [(i, network, repeat) for i in range(len(contestants)) for network in networks for repeat in range(repeats)]
-    total = sum(contestants[i].epochs * contestants[i].images for i, _, _ in work)
-    done = 0
-    progress("evaluate", 0, total)
-    for i, name, repeat in work:
-        contestant = contestants[i]
-        training = contestant.draw(repeat)
-        network = build(
-            name,
-            num_classes=len(next(iter(targets.values())).class_names),
-            image_size=training.images.shape[-1],
-            generator=stream(seed, "evaluation", name, repeat, "network"),
-            width=protocol.width,
-        ).to(device)
+    jobs = []
+    for contestant in contestants:
+        for network in networks:
+            found = {} if shelf is None else recall(shelf, contestant, network, range(repeats))
+            missing = tuple(repeat for repeat in range(repeats) if repeat not in found)
+            how = choose_repeats(network, protocol.trainer, device, repeats)
+            jobs.append(_Job(contestant, network, how, found, len(found), missing))
 
-        def tick(epoch: int, before: int = done, size: int = contestant.images) -> None:
-            progress("evaluate", before + epoch * size, total)
-
-        train(
-            network,
-            TrainingSet(*(part.to(device) for part in training)),
-            protocol,
-            contestant.normalisation,
-            Chance(*(stream(seed, "evaluation", name, repeat, use) for use in ("training", "trainer"))),
-            num_domains=len(contestant.sources),
-            epochs=contestant.epochs,
-            tick=tick,
-        )
-        done += contestant.epochs * contestant.images
+    def scores_of(job: _Job, repeat: int, network: Network) -> dict[str, Score]:
+        scores = {}
         for target, dataset in targets.items():
-            probabilities = predict(network, dataset.images, protocol, contestant.normalisation)
+            probabilities = predict(network, dataset.images, protocol, job.contestant.normalisation)
             if not bool(torch.isfinite(probabilities).all()):
                 raise DgddError(
-                    f"training {name} on {contestant.name} diverged (repeat {repeat + 1})",
+                    f"training {job.network} on {job.contestant.name} diverged (repeat {repeat + 1})",
                     hint=f"--set rate={protocol.rate / 10:g}",
                 )
-            scores.setdefault((i, name, target), []).append(
-                score(
-                    probabilities,
-                    dataset.labels,
-                    tail=protocol.loss_tail,
-                    groups=(groups or {}).get(target, NO_GROUPS),
-                    num_groups=num_groups,
-                )
+            scores[target] = score(
+                probabilities,
+                dataset.labels,
+                tail=protocol.loss_tail,
+                groups=(groups or {}).get(target, NO_GROUPS),
+                num_groups=num_groups,
             )
-    return [Result(contestants[i], network, target, tuple(found)) for (i, network, target), found in scores.items()]
+        return scores
+
+    done, total = 0, sum(job.contestant.epochs * job.contestant.images * len(job.missing) for job in jobs)
+
+    def tick(images: int) -> None:
+        nonlocal done
+        done += images
+        progress("evaluate", done, total)
+
+    tick(0)
+    for job in jobs:
+        for repeat, trained in trainings(
+            job.contestant,
+            job.network,
+            job.missing,
+            job.how,
+            protocol,
+            num_classes=len(next(iter(targets.values())).class_names),
+            seed=seed,
+            device=device,
+            tick=tick,
+        ):
+            job.found[repeat] = scores_of(job, repeat, trained)
+            if shelf is not None:
+                keep(shelf, job.contestant, job.network, repeat, job.found[repeat])
+    return [
+        Result(
+            job.contestant,
+            job.network,
+            target,
+            tuple(job.found[repeat][target] for repeat in range(repeats)),
+            job.cached,
+        )
+        for job in jobs
+        for target in targets
+    ]
 
 
 def check_trainable(

@@ -9,7 +9,7 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.baselines import baseline_rows
-from dgdd_cli.evaluation.compare import Contestant
+from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.training_set import TrainingSet
 
 
@@ -62,6 +62,7 @@ def baseline_contestant(
         images=len(source) if whole else ipc * len(source.class_names),
         draw=draw,
         fingerprints=source.domain_fingerprints(),
+        source=source.fingerprint(),
     )
 
 

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dgdd_cli.evaluation.compare import Contestant, Result
+from dgdd_cli.evaluation.compare import Result
+from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.group_record import record_groups, spread, summarise_groups
 from dgdd_cli.evaluation.groups import TargetGroups
 from dgdd_cli.evaluation.targets import Target
@@ -57,6 +58,7 @@ def record(result: Result, target: Target, *, tail: float, groups: TargetGroups 
         "network": result.network,
         "test_images": len(target.dataset),
         "repeats": len(result.scores),
+        "cached_repeats": result.cached,
         "accuracy": spread([s.accuracy for s in result.scores]),
         "per_class": per_class,
         "worst_class": {"class": worst, "images": sizes[worst], "accuracy": per_class[worst]},

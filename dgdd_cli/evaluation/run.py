@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from dgdd_cli.data.load import Located, Reading, locate, read_as, resolve_domain
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.evaluation.baselines import check_baselines
-from dgdd_cli.evaluation.compare import Contestant, compare
+from dgdd_cli.evaluation.compare import compare
+from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.contestants import baseline_contestant, bundle_contestant, bundle_normalisation, check_classes
 from dgdd_cli.evaluation.corruptions import check_corruptions
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
 from dgdd_cli.evaluation.record import record, summarise
+from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target, targets_of
+from dgdd_cli.evaluation.together import choose_repeats
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
 
@@ -42,6 +45,7 @@ class Request:
     repeats: int = 5
     seed: int = 0
     allow_missing_classes: bool = False
+    retrain_baselines: bool = False
     reading: Reading = field(default_factory=Reading)
 
 
@@ -84,6 +88,18 @@ def evaluate_bundles(
     groups = _groups(request, targets, progress, warn, note)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
     contestants += _baselines(request, protocol, bundles, located, load, warn)
+    folder = request.reading.cache_dir
+    shelf = None
+    if folder is not None and request.baselines:
+        shelf = Shelf(
+            folder=folder,
+            choices=common_choices(located.name, size, protocol, request.seed, request.groups),
+            facts=common_facts(chosen.device.type),
+            targets={target.key: target_facts(target, groups) for target in targets},
+            note=note,
+            warn=warn,
+            retrain=request.retrain_baselines,
+        )
     results = compare(
         contestants,
         {target.key: target.dataset for target in targets},
@@ -94,6 +110,7 @@ def evaluate_bundles(
         device=chosen.device,
         groups=None if groups is None else {target.key: groups.members[target.name] for target in targets},
         num_groups=0 if groups is None else len(groups.names),
+        shelf=shelf,
         progress=progress,
     )
     by_key = {target.key: target for target in targets}
@@ -105,7 +122,15 @@ def evaluate_bundles(
         "protocol": protocol.model_dump(mode="json", exclude_none=True),
         "repeats": request.repeats,
         "seed": request.seed,
-        "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
+        "device": {
+            "type": chosen.device.type,
+            "name": chosen.name,
+            "reason": chosen.reason,
+            "repeats": {
+                name: asdict(choose_repeats(name, protocol.trainer, chosen.device, request.repeats))
+                for name in request.networks
+            },
+        },
         "results": records,
         "summary": summarise(records),
     }

@@ -71,6 +71,7 @@ def test_networks_baselines_and_bundles_in_one_call(bundle, shapes_folder, capsy
     copy = bundle.with_name("copy.safetensors")
     copy.write_bytes(bundle.read_bytes())
     arguments = ["--baseline", "random,balanced-random,whole", "--network", "convnet,resnet18", "--repeats", "1"]
+    arguments += ["--set", "whole_epochs=2"]
     assert (
         run(
             [
@@ -278,6 +279,31 @@ def test_another_copy_of_a_source_is_told_from_the_one_it_was_made_from(bundle, 
     assert evaluate(bundle, shapes_folder, "--target", "blue,amber", "--json") == 0
     settings = [r["setting"] for r in document_of(capsys)["results"]]
     assert settings == ["in-domain (other images)", "in-domain (images it was made from)"]
+
+
+def test_baselines_are_trained_once(bundle, shapes_folder, capsys):
+    arguments = ["--baseline", "random,whole", "--set", "whole_epochs=1", "--groups", "class-domain", "--json"]
+    documents = []
+    for more in ([], [], ["--repeats", "3"], ["--retrain-baselines"]):
+        assert evaluate(bundle, shapes_folder, *arguments, *more) == 0
+        documents.append(document_of(capsys))
+    cached = [[r.pop("cached_repeats") for r in document["results"]] for document in documents]
+    assert cached == [[0, 0, 0], [0, 2, 2], [0, 2, 2], [0, 0, 0]]  # a bundle is trained every time
+    assert documents[0] == documents[1] == documents[3]
+    assert len(documents[2]["results"][1]["accuracy"]["values"]) == 3
+    image = next((shapes_folder / "cyan" / "box").iterdir())
+    image.unlink()
+    assert evaluate(bundle, shapes_folder, *arguments) == 0
+    captured = capsys.readouterr()
+    assert [r["cached_repeats"] for r in json.loads(captured.out)["results"]] == [0, 0, 0]
+    assert captured.err.count("rebuilt") == 2
+
+
+def test_the_document_says_how_the_repeats_were_trained(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "--network", "convnet,resnet18", "--epochs", "1", "--json") == 0
+    repeats = document_of(capsys)["device"]["repeats"]
+    assert {name: how["mode"] for name, how in repeats.items()} == dict.fromkeys(("convnet", "resnet18"), "one by one")
+    assert "batch normalisation" in repeats["resnet18"]["reason"]
 
 
 def test_another_dataset_is_refused(bundle, capsys):

@@ -11,7 +11,8 @@ import torch
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.evaluation.baselines import baseline_rows
-from dgdd_cli.evaluation.compare import Contestant, Result, compare
+from dgdd_cli.evaluation.compare import Result, compare
+from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise

@@ -1,0 +1,77 @@
+"""The repeats of one contestant with one network, trained together or one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from dgdd_cli.config import Protocol
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.evaluation.contestant import Contestant
+from dgdd_cli.evaluation.together import Repeats, train_together
+from dgdd_cli.evaluation.train import Chance, train
+from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.networks import Network, build
+
+
+def trainings(
+    contestant: Contestant,
+    name: str,
+    repeats: Sequence[int],
+    how: Repeats,
+    protocol: Protocol,
+    *,
+    num_classes: int,
+    seed: int,
+    device: torch.device,
+    tick: Callable[[int], None],
+) -> Iterator[tuple[int, Network]]:
+    """Each repeat with its trained network. `tick` hears of each training image that was seen, in portions.
+
+    Repeat r starts from weights, batches and augmentations that depend on the seed, the network and r alone.
+    """
+    together = how.mode == "together" and len(repeats) > 1
+    for part in [list(repeats)] if together else [[repeat] for repeat in repeats]:
+        sets = [TrainingSet(*(tensor.to(device) for tensor in contestant.draw(repeat))) for repeat in part]
+        networks = [
+            build(
+                name,
+                num_classes=num_classes,
+                image_size=sets[0].images.shape[-1],
+                generator=stream(seed, "evaluation", name, repeat, "network"),
+                width=protocol.width,
+            ).to(device)
+            for repeat in part
+        ]
+        chances = [
+            Chance(*(stream(seed, "evaluation", name, repeat, use) for use in ("training", "trainer")))
+            for repeat in part
+        ]
+
+        def epoch_done(epoch: int, seen: int = len(part) * contestant.images) -> None:
+            tick(seen)
+
+        if together:
+            train_together(
+                networks,
+                sets,
+                protocol,
+                contestant.normalisation,
+                chances,
+                num_domains=len(contestant.sources),
+                epochs=contestant.epochs,
+                tick=epoch_done,
+            )
+        else:
+            train(
+                networks[0],
+                sets[0],
+                protocol,
+                contestant.normalisation,
+                chances[0],
+                num_domains=len(contestant.sources),
+                epochs=contestant.epochs,
+                tick=epoch_done,
+            )
+        yield from zip(part, networks, strict=True)

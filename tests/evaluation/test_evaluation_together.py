@@ -1,0 +1,142 @@
+"""Trainings in lockstep give what each gives alone, and when they are chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dgdd_cli.config import Protocol
+from dgdd_cli.evaluation.compare import compare
+from dgdd_cli.evaluation.contestants import baseline_contestant
+from dgdd_cli.evaluation.metrics import accuracy
+from dgdd_cli.evaluation.together import Repeats, choose_repeats, train_together
+from dgdd_cli.evaluation.train import Chance, predict, train
+from dgdd_cli.evaluation.trainers import TRAINERS
+from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.networks import build
+
+REPEATS = 3
+
+
+def networks(name: str = "convnet"):
+    return [
+        build(name, num_classes=3, image_size=16, generator=torch.Generator().manual_seed(r), width=4)
+        for r in range(REPEATS)
+    ]
+
+
+def chances():
+    return [
+        Chance(torch.Generator().manual_seed(50 + r), torch.Generator().manual_seed(90 + r)) for r in range(REPEATS)
+    ]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("trainer", [name for name, trainer in TRAINERS.items() if trainer.alone is None])
+def test_lockstep_is_each_training_alone(shapes, trainer, shared):
+    """Batches of uneven sizes, every augmentation, the drop of the rate; sets of their own or one for all."""
+    dataset = shapes(size=16, per_cell=3)
+    protocol = Protocol(trainer=trainer, augment="color_crop_cutout_flip_scale_rotate", batch=12)
+    sets = [
+        TrainingSet(
+            dataset.images if shared else dataset.images.roll(r, 0),
+            dataset.labels if shared else dataset.labels.roll(r),
+            dataset.domains if shared else dataset.domains.roll(r),
+        )
+        for r in range(REPEATS)
+    ]
+    alone, together = networks(), networks()
+    arguments = {"num_domains": 3, "epochs": 4}
+    for network, own, chance in zip(alone, sets, chances(), strict=True):
+        train(network, own, protocol, dataset.normalisation, chance, **arguments)
+    ticks: list[int] = []
+    train_together(together, sets, protocol, dataset.normalisation, chances(), **arguments, tick=ticks.append)
+    assert ticks == [1, 2, 3, 4]
+    for one, other, start in zip(alone, together, networks(), strict=True):
+        for a, b, before in zip(one.parameters(), other.parameters(), start.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
+            assert not torch.equal(b, before)
+        found = [predict(n, dataset.images, protocol, dataset.normalisation) for n in (one, other)]
+        torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+        assert accuracy(found[0], dataset.labels) == accuracy(found[1], dataset.labels)
+
+
+def test_lockstep_in_bfloat16_is_close(shapes):
+    dataset, protocol = shapes(size=16, per_cell=2), Protocol(augment="crop", precision="bfloat16")
+    training = TrainingSet(dataset.images, dataset.labels, dataset.domains)
+    alone, together = networks(), networks()
+    for network, chance in zip(alone, chances(), strict=True):
+        train(network, training, protocol, dataset.normalisation, chance, num_domains=3, epochs=2)
+    train_together(together, [training] * REPEATS, protocol, dataset.normalisation, chances(), num_domains=3, epochs=2)
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0.05, atol=2e-3)
+
+
+def test_networks_with_buffers_are_not_stacked(shapes):
+    dataset = shapes(size=16)
+    training = TrainingSet(dataset.images, dataset.labels, dataset.domains)
+    with pytest.raises(ValueError, match="buffers"):
+        train_together(
+            networks("resnet18"),
+            [training] * REPEATS,
+            Protocol(),
+            dataset.normalisation,
+            chances(),
+            num_domains=3,
+            epochs=1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("network", "trainer", "device", "repeats", "mode", "why"),
+    [
+        ("convnet", "erm", "cuda", 5, "together", "CUDA"),
+        ("convnet", "mixstyle", "cuda", 5, "together", "CUDA"),
+        ("convnet", "erm", "cpu", 5, "one by one", "cpu"),
+        ("convnet", "erm", "cuda", 1, "one by one", "one repeat"),
+        ("convnet", "cvar", "cuda", 5, "one by one", "sorts its losses"),
+        ("resnet18", "erm", "cuda", 5, "one by one", "batch normalisation"),
+    ],
+)
+def test_when_trainings_run_together(network, trainer, device, repeats, mode, why):
+    found = choose_repeats(network, trainer, torch.device(device), repeats)
+    assert found.mode == mode
+    assert why in found.reason
+
+
+def test_a_comparison_gives_the_same_scores_either_way(shapes, monkeypatch):
+    source = shapes(size=16)
+    protocol = Protocol(width=4, augment="color_crop", batch=8, epochs=3)
+    contestant = baseline_contestant(
+        "random", source, ipc=4, seed=0, normalisation=source.normalisation, protocol=protocol
+    )
+
+    def scores():
+        reached: list[int] = []
+        (result,) = compare(
+            [contestant],
+            {"cyan": source.only(["cyan"])},
+            networks=["convnet"],
+            repeats=3,
+            protocol=protocol,
+            seed=0,
+            device=torch.device("cpu"),
+            progress=lambda stage, done, total, figures=None: reached.append(done),
+        )
+        assert reached[-1] == 3 * 3 * 12
+        return result.scores
+
+    alone = scores()
+    monkeypatch.setattr("dgdd_cli.evaluation.compare.choose_repeats", lambda *_: Repeats("together", "asked for"))
+    calls: list[int] = []
+
+    def spy(networks, *arguments, **named):
+        calls.append(len(networks))
+        train_together(networks, *arguments, **named)
+
+    monkeypatch.setattr("dgdd_cli.evaluation.trainings.train_together", spy)
+    together = scores()
+    assert calls == [3]
+    assert [s.accuracy for s in alone] == [s.accuracy for s in together]
+    assert [s.ece for s in alone] == pytest.approx([s.ece for s in together], abs=1e-3)
