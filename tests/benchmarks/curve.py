@@ -39,9 +39,9 @@ def on_the_clock(
 
 
 def seconds_to(accuracy: float, points: Points) -> float | None:
-    """When the curve first reaches an accuracy, by linear interpolation; None if it does not."""
+    """When the curve first reaches an accuracy, by linear interpolation: 0 if it starts there, None if never."""
     if points[0][1] >= accuracy:
-        return points[0][0]
+        return 0.0
     for (before, low), (after, high) in itertools.pairwise(points):
         if high >= accuracy:
             return before + (after - before) * (accuracy - low) / (high - low)

@@ -28,6 +28,10 @@ TARGETS = (
     Target("evaluation", ("repeats_over_one",), "at most", 2, "ten repeats of an evaluation over one"),
     Target("distill", ("plain_over", "dm 1000 steps"), "at least", 5, "the whole command, 1,000 steps of dm", False),
     Target("distill", ("plain_over", "sgs 1000 steps"), "at least", 5, "the whole command, 1,000 steps of sgs", False),
+    Target("risk", ("share_of_step", "dm-balanced"), "at most", 0.1, "share of CVaR over kmeans:4 in a dm step", False),
+    Target("risk", ("share_of_step", "sgs"), "at most", 0.1, "share of CVaR over kmeans:4 in an sgs step", False),
+    Target("risk", ("share_of_step", "rdd"), "at most", 0.1, "share of its risk in an rdd step", False),
+    Target("risk", ("share_of_step", "rdd kmeans"), "at most", 0.1, "share of K-means in an rdd step", False),
     Target("cold_start", ("median_seconds", "dgdd --help"), "at most", 0.5, "seconds of dgdd --help", False, False),
 )
 

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""What a risk over groups, and K-means in the loop, cost of a step: with and without, both in this run.
+
+    python tests/benchmarks/risk.py --dataset digits --out risk-digits.json
+
+Each pair differs in one part of the recipe. The variants take turns, several visits each; the share is one minus the
+ratio of the medians, and `visits` shows how far they spread: a share smaller than the spread is not measured.
+`find_groups` is the K-means before the loop, once a run, in seconds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from in_loop import step_seconds
+from measure import circumstances, parser_of, publish, sources_of, with_dataset
+
+from dgdd_cli.config import Recipe, resolve
+from dgdd_cli.engine.complete import complete
+from dgdd_cli.engine.device import choose_device
+from dgdd_cli.engine.groups import find_groups
+from dgdd_cli.engine.memory import keep_freed_memory
+
+GROUPS = "kmeans:4"
+CVAR = {"risk": {"name": "cvar", "groups": GROUPS}}
+RDD = {"risk": {"groups": GROUPS}}
+
+
+def main() -> None:
+    parser = with_dataset(parser_of(__doc__))
+    parser.add_argument("--rounds", type=int, default=3, help="turns of the probes in a visit")
+    parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--pairs", default="dm-balanced,sgs,rdd,rdd kmeans", help="which, with commas")
+    options = parser.parse_args()
+    keep_freed_memory()
+    chosen = choose_device(options.device)
+    located, source = sources_of(options)
+    began = time.perf_counter()
+    groups = find_groups(source, GROUPS, seed=0, cache=None)
+    finding = time.perf_counter() - began
+    wanted = options.pairs.split(",")
+    variants = {name: pair for name, pair in pairs(located.name).items() if name in wanted}
+    visits: dict[str, dict[str, list[float]]] = {name: {"with": [], "without": []} for name in variants}
+    for _ in range(options.visits):
+        for name, pair in variants.items():
+            for side, recipe in zip(("with", "without"), pair, strict=True):
+                timed = step_seconds(
+                    source,
+                    recipe,
+                    ipc=options.ipc,
+                    rounds=options.rounds,
+                    device=chosen.device,
+                    groups=groups if recipe.risk else None,
+                )
+                visits[name][side].append(timed.step)
+    medians = {name: {side: statistics.median(of) for side, of in found.items()} for name, found in visits.items()}
+    report = {
+        "schema": "dgdd.benchmark.risk/1",
+        "dataset": located.name,
+        "image_size": options.image_size,
+        "ipc": options.ipc,
+        "source_images": len(source),
+        "groups": GROUPS,
+        "groups_found": len(groups.names),
+        "find_groups_seconds": finding,
+        **circumstances(chosen, options.note),
+        "visits": visits,
+        "median_seconds": medians,
+        "share_of_step": {name: 1 - found["without"] / found["with"] for name, found in medians.items()},
+    }
+    publish(report, options.out)
+
+
+def pairs(dataset: str) -> dict[str, tuple[Recipe, Recipe]]:
+    """A recipe with the part in question and the same recipe without it."""
+
+    def recipe(method: str, tables: Mapping[str, Any]) -> Recipe:
+        return complete(resolve({"dataset": dataset, "method": method, "recipe": tables}).recipe, dataset)
+
+    rdd = recipe("rdd", RDD)
+    assert rdd.probes
+    at_random = rdd.model_copy(update={"probes": rdd.probes.model_copy(update={"select": "random"})})
+    return {
+        "dm-balanced": (recipe("dm-balanced", CVAR), recipe("dm-balanced", {})),
+        "sgs": (recipe("sgs", CVAR), recipe("sgs", {})),
+        "rdd": (rdd, rdd.model_copy(update={"risk": None})),
+        "rdd kmeans": (rdd, at_random),
+    }
+
+
+if __name__ == "__main__":
+    main()
