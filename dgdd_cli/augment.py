@@ -75,11 +75,11 @@ def _crop(images: Tensor, rows: Tensor) -> Tensor:
     padded = F.pad(images, (pad_x, pad_x, pad_y, pad_y))
     top = (rows[:, 0] * (2 * pad_y + 1)).long()
     left = (rows[:, 1] * (2 * pad_x + 1)).long()
-    if rows.shape[0] == 1:
+    if rows.shape[0] == 1 and images.device.type == "cpu":  # elsewhere reading the numbers would synchronise
         y, x = int(top), int(left)
         return padded[..., y : y + height, x : x + width]
-    ys = top[:, None] + torch.arange(height, device=images.device)  # (N, H)
-    xs = left[:, None] + torch.arange(width, device=images.device)  # (N, W)
+    ys = top[:, None] + torch.arange(height, device=images.device)  # (K, H)
+    xs = left[:, None] + torch.arange(width, device=images.device)  # (K, W)
     image = torch.arange(images.shape[0], device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[image, ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)
 

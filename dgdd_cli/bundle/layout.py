@@ -57,6 +57,7 @@ LAYOUTS: Mapping[str, Layout] = {
             "velocity": TensorRule("F32", 4),
             "labels": TensorRule("I64", 1),
             "domains": TensorRule("I64", 1),
+            "standing": TensorRule("F32", 1),
         },
     ),
 }

@@ -61,6 +61,15 @@ def distill(
             rich_help_panel=DATA,
         ),
     ] = None,
+    domains: Annotated[
+        Path | None,
+        typer.Option(
+            "--domains",
+            envvar="DGDD_DOMAINS",
+            help="A file of dgdd cluster whose groups serve as source domains, where the true ones are not known.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     image_size: ImageSizeOption = None,
     skip_corrupt: SkipCorruptOption = False,
     offline: OfflineOption = False,
@@ -70,7 +79,7 @@ def distill(
             "--method",
             "-m",
             envvar="DGDD_METHOD",
-            help="The recipe: sgs, dm, dm-balanced, kmeans, balanced-random, random.",
+            help="The recipe: sgs, dm, dm-balanced, dc, dsa, rdd, kmeans, balanced-random, random.",
             autocompletion=complete_method,
             rich_help_panel=METHOD,
         ),
@@ -79,6 +88,35 @@ def distill(
         str | None,
         typer.Option(
             "--probes", envvar="DGDD_PROBES", help="'fresh' (as published) or 'bank:K'.", rich_help_panel=METHOD
+        ),
+    ] = None,
+    risk: Annotated[
+        str | None,
+        typer.Option(
+            "--risk",
+            envvar="DGDD_RISK",
+            metavar="<mean|cvar|cvar-within|mean-max|group-dro>",
+            help="How the losses of the groups become one, instead of their average.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            envvar="DGDD_GROUPS",
+            metavar="<domain|class-domain|kmeans:K|FILE>",
+            help="What the risk is about; a FILE is one of dgdd cluster.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    cvar_tail: Annotated[
+        float | None,
+        typer.Option(
+            "--cvar-tail",
+            envvar="DGDD_CVAR_TAIL",
+            help="The worst share that CVaR averages over, in (0, 1]; 1 is the mean.",
+            rich_help_panel=METHOD,
         ),
     ] = None,
     assignments: Annotated[
@@ -143,7 +181,12 @@ def distill(
         "image_size": image_size,
         "seed": seed,
         "method": method,
-        "recipe": {"optimiser": {"steps": steps}, "probes": {"source": probes}},
+        "domains": None if domains is None else str(domains),
+        "recipe": {
+            "optimiser": {"steps": steps},
+            "probes": {"source": probes},
+            "risk": {"name": risk, "groups": groups, "tail": cvar_tail},
+        },
     }
     run = resolve(_given(flags), file=config, assignments=assignments or ())
     out = out.expanduser()
@@ -152,7 +195,7 @@ def distill(
 
     from dgdd_cli.data.hold_out import split_domains
     from dgdd_cli.data.load import Reading, locate, resolve_domain
-    from dgdd_cli.engine.distill import complete
+    from dgdd_cli.engine.complete import complete
 
     located = locate(run.dataset, data_dir=data)
     wanted = run.target or located.default_target

@@ -14,17 +14,20 @@ from dgdd_cli.bundle.container import read_container, write_container
 from dgdd_cli.errors import DataError, UsageError
 
 SCHEMA = "dgdd.checkpoint/1"
+TENSORS = ("images", "velocity", "labels", "domains", "standing")
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a run stands after `step` steps: float32 images and velocity (N, 3, H, W), int64 labels, domains (N,)."""
+    """Where a run stands after `step` steps: float32 images and velocity (N, 3, H, W), int64 labels and domains (N,),
+    and the weights of the groups that group-DRO has accumulated, float32 (G,), empty without it."""
 
     step: int
     images: Tensor
     velocity: Tensor
     labels: Tensor
     domains: Tensor
+    standing: Tensor
 
 
 def checkpoint_path(out: Path) -> Path:
@@ -34,12 +37,7 @@ def checkpoint_path(out: Path) -> Path:
 
 def save_checkpoint(path: Path, state: State, digest: str) -> None:
     """Write the state, replacing an older one atomically; `digest` is that of the run's settings and data."""
-    tensors = {
-        "images": state.images.detach().cpu(),
-        "velocity": state.velocity.detach().cpu(),
-        "labels": state.labels.cpu(),
-        "domains": state.domains.cpu(),
-    }
+    tensors = {name: getattr(state, name).detach().cpu() for name in TENSORS}
     write_container(path, tensors, {"schema": SCHEMA, "step": state.step, "digest": digest}, overwrite=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
+import torch
 from torch import Tensor
 
 import dgdd_cli
@@ -13,7 +14,9 @@ from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import Located
 from dgdd_cli.engine.device import Choice
-from dgdd_cli.engine.distill import Distilled, normalisation_of
+from dgdd_cli.engine.distill import Distilled
+from dgdd_cli.engine.groups import NAMED, Groups
+from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.engine.ranks import ALONE, Ranks
 
 
@@ -23,13 +26,40 @@ def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
 
 
 def bundle_facts(
-    run: Distillation, located: Located, source: DomainDataset, result: Distilled, chosen: Choice, ranks: Ranks = ALONE
+    run: Distillation,
+    located: Located,
+    source: DomainDataset,
+    result: Distilled,
+    chosen: Choice,
+    ranks: Ranks = ALONE,
+    *,
+    groups: Groups | None = None,
+    domains: DomainDataset | None = None,
 ) -> BundleFacts:
-    """The facts of the bundle: nothing in it depends on the clock, the folder or the user."""
+    """The facts of the bundle: nothing in it depends on the clock, the folder or the user.
+
+    `groups` are those of the run's risk; `domains` is the source set under the pseudo-domains that it was distilled
+    with, if any.
+    """
     norm = normalisation_of(source)
     settings = run.recipe.model_dump(mode="json", exclude_none=True)
     if ranks.size > 1:
         settings["ranks"] = ranks.size  # their probes are averaged at every step
+    if groups is not None:
+        spec = settings["risk"]["groups"]
+        settings["risk"]["groups"] = {
+            "spec": spec if spec in NAMED or spec.startswith("kmeans:") else "file",  # never a path of somebody's
+            "names": list(groups.names),
+            "sizes": groups.sizes.tolist(),
+            "sha256": groups.digest,
+        }
+    if domains is not None and domains is not source:
+        sizes = torch.bincount(domains.domains, minlength=len(domains.domain_names))
+        settings["domains"] = {
+            "names": list(domains.domain_names),
+            "sizes": sizes.tolist(),
+            "fingerprint": domains.fingerprint(),
+        }
     counts = source.counts().T.tolist()  # (D, C)
     return BundleFacts(
         normalise=Normalise(mean=norm.mean, std=norm.std, origin=norm.origin),

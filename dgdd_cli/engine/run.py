@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from dgdd_cli.bundle.manifest import Manifest
 from dgdd_cli.bundle.write import write_bundle
@@ -16,6 +18,8 @@ from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, 
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.engine.distill import Distilled, distill
+from dgdd_cli.engine.groups import Groups, find_groups
+from dgdd_cli.engine.pseudo_domains import with_pseudo_domains
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.progress import Progress
@@ -59,9 +63,12 @@ def distil_to_bundle(
             hint="--resume continues it, --force starts afresh",
         )
     source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
-    for line in (*source.notes, *check_cells(source)):
+    styled = with_pseudo_domains(source, run.domains) if run.domains else source
+    for line in (*source.notes, *check_cells(styled)):
         warn(line)
-    digest = run.digest(source.fingerprint(), chosen.device.type, str(ranks.size))
+    groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)
+    facts = [styled.fingerprint(), chosen.device.type, str(ranks.size), groups.digest if groups else ""]
+    digest = run.digest(*facts)
     state = None
     if resume and checkpoint.exists():
         state = load_checkpoint(checkpoint, digest)
@@ -76,21 +83,49 @@ def distil_to_bundle(
             warn(f"no checkpoint at step {now.step}: {problem.message}")
 
     result = distill(
-        source,
+        styled,
         run.recipe,
         ipc=run.ipc,
         seed=run.seed,
         device=chosen.device,
+        groups=groups,
         state=state,
         keep=keep if ranks.leads else None,
         keep_seconds=keep_seconds,
         kernels=kernels,
         ranks=ranks,
+        cache=reading.cache_dir,
         progress=progress,
+        note=note,
     )
     if not ranks.leads:
         return Finished(source, result, None)
-    facts = bundle_facts(run, located, source, result, chosen, ranks)
-    manifest = write_bundle(out, bundle_tensors(result), facts, overwrite=overwrite)
+    if styled is not source:  # what a pseudo-domain is made of is nobody's domain
+        result = replace(result, domains=torch.full_like(result.domains, -1))
+    manifest = write_bundle(
+        out,
+        bundle_tensors(result),
+        bundle_facts(run, located, source, result, chosen, ranks, groups=groups, domains=styled),
+        overwrite=overwrite,
+    )
     checkpoint.unlink(missing_ok=True)
     return Finished(source, result, manifest)
+
+
+def _groups_of(
+    run: Distillation,
+    source: DomainDataset,
+    styled: DomainDataset,
+    cache: Path | None,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> Groups | None:
+    """The groups that the run's risk is about: domains are those of the run, clusters those of the images."""
+    if run.recipe.risk is None:
+        return None
+    spec = run.recipe.risk.groups
+    of_domains = spec in ("domain", "class-domain")
+    groups = find_groups(styled if of_domains else source, spec, seed=run.seed, cache=cache, progress=progress)
+    for line in groups.notes:
+        note(line)
+    return groups

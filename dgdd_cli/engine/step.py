@@ -1,4 +1,4 @@
-"""One distillation step: from a probe and the synthetic images to the gradient that moves them."""
+"""One step of distribution matching: from a probe and the synthetic images to the gradient that moves them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dgdd_cli.config import Matching, Surgery
+from dgdd_cli.config import Matching, Risk, Surgery
 from dgdd_cli.engine.probes import Probe
+from dgdd_cli.engine.risk_parts import RiskParts
 from dgdd_cli.matching import OBJECTIVES
+from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
 from dgdd_cli.surgery import spectral_update
 
 
@@ -40,27 +42,99 @@ def describe_cells(labels: Tensor, domains: Tensor, counts: Tensor, weighting: s
     return Cells(labels, of_class, of_cell, weights.to(torch.float32), present)
 
 
-StepGradient = Callable[[Tensor, Probe], tuple[Tensor, dict[str, Tensor]]]
+@dataclass(frozen=True, slots=True, eq=False)
+class Stepped:
+    """What a step finds: the gradient (N, 3, H, W), the standing weights of the groups (G,), and figures to report."""
+
+    update: Tensor
+    standing: Tensor
+    figures: dict[str, Tensor]
 
 
-def pooled_gradient(matching: Matching, cells: Cells) -> StepGradient:
-    """∂/∂S of Σ_c ℓ(mean f(S_c), Σ_d w_{c,d} μ_{c,d}): one forward, one backward; figures: the loss."""
+Pooled = Callable[[Tensor, Probe, Tensor], tuple[Tensor, Tensor]]  # features, probe, standing -> loss, standing
+StepGradient = Callable[[Tensor, Probe, Tensor], Stepped]
+
+
+def average(matching: Matching, cells: Cells) -> Pooled:
+    """Σ_c ℓ(mean f(S_c), Σ_d w_{c,d} μ_{c,d}): every class answers for the weighted mean of its domains."""
     objective = OBJECTIVES[matching.name]
 
-    def gradient(images: Tensor, probe: Probe) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
         targets = (cells.weights[:, :, None] * probe.cell_means).sum(1)  # (C, F)
-        loss = objective(probe.view(images), cells.of_class, targets).sum()
-        return torch.autograd.grad(loss, images)[0], {"loss": loss.detach()}
+        return objective(features, cells.of_class, targets).sum(), standing
+
+    return loss
+
+
+def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells) -> Pooled:
+    """The risk over groups of ℓ(mean f(S_c), μ_{c,g}), summed over classes: every class answers for each of its parts.
+
+    Groups that span classes hold the mean over their classes, so their risk counts once for each class. Group-DRO
+    weighs by losses in units of their mean, so that its rate means the same for every network.
+    """
+    objective = OBJECTIVES[matching.name]
+    of_part = cells.of_class[parts.classes]  # (P, N)
+    scale = len(cells.of_class) / parts.block_count
+
+    def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
+        losses = objective(features, of_part, probe.part_means)  # (P,)
+        if risk.name == "group-dro":
+            standing = accumulate(risk, parts, losses.detach() / losses.detach().mean(), standing)
+        found = group_risk(
+            losses,
+            parts.groups,
+            num_groups=len(parts.blocks),
+            blocks=parts.blocks,
+            num_blocks=parts.block_count,
+            name=risk.name,
+            tail=risk.tail,
+            standing=standing if risk.name == "group-dro" else None,
+        )
+        return scale * found.values.sum(), standing
+
+    return loss
+
+
+def accumulate(risk: Risk, parts: RiskParts, losses: Tensor, standing: Tensor) -> Tensor:
+    """The standing weights of group-DRO after the losses (P,) of one step, (G,)."""
+    counts = torch.bincount(parts.groups, minlength=len(parts.blocks)).clamp_min(1)
+    values = torch.zeros_like(standing).index_add_(0, parts.groups, losses) / counts
+    return exponentiated_weights(
+        standing,
+        values,
+        parts.group_images,
+        blocks=parts.blocks,
+        num_blocks=parts.block_count,
+        rate=risk.rate,
+        adjustment=risk.adjustment,
+    )
+
+
+def uniform_standing(parts: RiskParts) -> Tensor:
+    """Equal weights for the groups of each block, (G,) float32."""
+    sizes = torch.bincount(parts.blocks, minlength=parts.block_count)
+    return 1 / sizes[parts.blocks].to(torch.float32)
+
+
+def pooled_gradient(pooled: Pooled) -> StepGradient:
+    """∂/∂S of a pooled loss: one forward, one backward; figures: the loss."""
+
+    def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
+        loss, standing = pooled(probe.view(images), probe, standing)
+        return Stepped(torch.autograd.grad(loss, images)[0], standing, {"loss": loss.detach()})
 
     return gradient
 
 
-def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells, *, kernels: str = "auto") -> StepGradient:
+def surgical_gradient(
+    matching: Matching, surgery: Surgery, cells: Cells, pooled: Pooled | None = None, *, kernels: str = "auto"
+) -> StepGradient:
     """The pooled gradient after spectral surgery: one forward, D + 1 vector-Jacobian products.
 
     The domain-wise gradients g_d = ∂L_d/∂S also give the pooled one, Σ_d w_d g_d, because the gradient of a squared
     distance is linear in its target; an objective without that property is differentiated D times just the same and
-    pooled as the weighted sum of its domain-wise losses.
+    pooled as the weighted sum of its domain-wise losses. A `pooled` loss of another kind, a risk, takes the place of
+    that sum and costs one product more.
     """
     objective = OBJECTIVES[matching.name]
     classes, sources = cells.present.shape
@@ -69,23 +143,25 @@ def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells, *, ker
     sizes = cells.of_cell.sum(1).view(classes, sources)
     # A dedicated subset weighs as much as its share of the class, so that its gradient is on the pooled one's scale.
     dedication = (cells.present * sizes / sizes.sum(1, keepdim=True).clamp_min(1)).flatten()  # (C·D,)
+    report = pooled or average(matching, cells)
 
-    def gradient(images: Tensor, probe: Probe) -> tuple[Tensor, dict[str, Tensor]]:
+    def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
         features = probe.view(images)
-        losses = torch.stack(
-            [
-                torch.dot(objective(features, cells.of_class, probe.cell_means[:, d]), cells.present[:, d].float())
-                for d in range(sources)
-            ]
-        )
-        apart = torch.dot(objective(features, cells.of_cell, probe.cell_means.flatten(0, 1)), dedication)
-        by_domain = torch.stack([torch.autograd.grad(loss, images, retain_graph=True)[0] for loss in losses])
-        dedicated = torch.autograd.grad(apart, images)[0]
-        pooled = (per_image[:, :, None, None, None] * by_domain).sum(0)
+        losses = [
+            torch.dot(objective(features, cells.of_class, probe.cell_means[:, d]), cells.present[:, d].float())
+            for d in range(sources)
+        ]
+        losses.append(torch.dot(objective(features, cells.of_cell, probe.cell_means.flatten(0, 1)), dedication))
+        loss, standing = report(features if pooled else features.detach(), probe, standing)
+        losses += [loss] if pooled else []
+        gradients = [torch.autograd.grad(one, images, retain_graph=True)[0] for one in losses[:-1]]
+        gradients.append(torch.autograd.grad(losses[-1], images)[0])  # the last one frees the graph
+        by_domain = torch.stack(gradients[:sources])
+        together = gradients[-1] if pooled else (per_image[:, :, None, None, None] * by_domain).sum(0)
         update, agreement = spectral_update(
-            pooled,
+            together,
             by_domain,
-            dedicated,
+            gradients[sources],
             present,
             cells.labels,
             num_classes=classes,
@@ -95,8 +171,6 @@ def surgical_gradient(matching: Matching, surgery: Surgery, cells: Cells, *, ker
             pool=surgery.pool,
             kernels=kernels,
         )
-        targets = (cells.weights[:, :, None] * probe.cell_means).sum(1)
-        loss = objective(features.detach(), cells.of_class, targets).sum()
-        return update, {"loss": loss, "agreement": agreement}
+        return Stepped(update, standing, {"loss": loss.detach(), "agreement": agreement})
 
     return gradient

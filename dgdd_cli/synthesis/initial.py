@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,16 +45,23 @@ def balanced_rows(source: DomainDataset, ipc: int, generator: torch.Generator) -
     picks = []
     for label in range(len(source.class_names)):
         cells = [((source.labels == label) & (source.domains == d)).nonzero().squeeze(1) for d in range(domains)]
-        decks = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in cells]
-        dealt: list[int] = []
-        turn = label
-        while len(dealt) < ipc:
-            deck = decks[turn % domains]
-            if deck:
-                dealt.append(deck.pop())
-            turn += 1
+        dealt = deal(cells, ipc, label, generator)
         picks.append(torch.tensor(sorted(dealt, key=lambda row: (int(source.domains[row]), row))))
     return torch.cat(picks)
+
+
+def deal(strata: Sequence[Tensor], count: int, first: int, generator: torch.Generator) -> list[int]:
+    """`count` random rows, one of each stratum in turn from stratum `first` on; a stratum that has run out is passed
+    over, and the rows are fewer where all have."""
+    decks = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in strata]
+    dealt: list[int] = []
+    turn = first
+    while len(dealt) < count and any(decks):
+        deck = decks[turn % len(decks)]
+        if deck:
+            dealt.append(deck.pop())
+        turn += 1
+    return dealt
 
 
 def kmeans_rows(
@@ -70,11 +77,16 @@ def kmeans_rows(
     for label in range(len(source.class_names)):
         rows = (source.labels == label).nonzero().squeeze(1)
         points = features(source.images[rows])  # (N_c, F)
-        distances = torch.cdist(kmeans(points, ipc, generator).centroids, points)  # (K, N_c), K <= IPC
-        taken: list[int] = []
-        for turn in range(ipc):
-            row = distances[turn % len(distances)]
-            row[taken] = torch.inf
-            taken.append(int(row.argmin()))
-        picks.append(rows[torch.tensor(taken)])
+        picks.append(rows[representatives(points, kmeans(points, ipc, generator).centroids, ipc)])
     return torch.cat(picks)
+
+
+def representatives(points: Tensor, centroids: Tensor, count: int) -> Tensor:
+    """`count` different rows of points (n, F), each the nearest to one of the centroids (K, F) in turn: int64."""
+    distances = torch.cdist(centroids, points)  # (K, n)
+    taken: list[int] = []
+    for turn in range(count):
+        row = distances[turn % len(distances)]
+        row[taken] = torch.inf
+        taken.append(int(row.argmin()))
+    return torch.tensor(taken)

@@ -312,6 +312,7 @@ def test_a_checkpoint_is_a_kind_of_its_own(tmp_path: Path, bundle_path: Path) ->
         "labels": torch.tensor([0, 0, 1, 1]),
         "domains": torch.tensor([0, 1, 0, 1]),
     }
+    state["standing"] = torch.zeros(0)
     write_container(path, state, {"schema": "dgdd.checkpoint/1", "step": 3}, overwrite=False)
     tensors, document = read_container(path, kind="checkpoint")
     assert document["step"] == 3

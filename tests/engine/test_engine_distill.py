@@ -7,7 +7,9 @@ import torch
 
 from dgdd_cli.config import Recipe, validate
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.distill import complete, distill, initial_state, normalisation_of
+from dgdd_cli.engine.complete import complete
+from dgdd_cli.engine.distill import distill, initial_state
+from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.errors import DgddError, Interrupted, UsageError
 from dgdd_cli.progress import silent

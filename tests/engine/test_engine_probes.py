@@ -3,8 +3,8 @@ import torch
 
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.probes import bank_bytes, cell_means, make_view, probe_source
-from dgdd_cli.errors import UsageError
+from dgdd_cli.engine.probes import probe_source
+from dgdd_cli.engine.views import Partition, make_view, subset_features
 from dgdd_cli.progress import silent
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
@@ -19,23 +19,37 @@ def source_of(dataset, probes, steps=6, seed=0):
     return probe_source(dataset, probes, NORM, seed=seed, steps=steps, device=CPU, progress=silent)
 
 
-def test_cell_means_against_a_loop(shapes):
+def test_subset_features_against_a_loop(shapes):
     dataset = shapes(per_cell=4).only(["amber", "cyan"])
     view = make_view(dataset, settings(), NORM, 0, 0, CPU)
-    means = cell_means(view, dataset.images, dataset.labels * 2 + dataset.domains, (3, 2))
-    for c in range(3):
-        for d in range(2):
-            rows = (dataset.labels == c) & (dataset.domains == d)
-            expected = view(dataset.images[rows].float() / 255).mean(0)
-            torch.testing.assert_close(means[c, d], expected, rtol=1e-5, atol=1e-6)
+    cells, halves = Partition(dataset.labels * 2 + dataset.domains, 6), Partition(torch.arange(24) % 2, 2)
+    found = subset_features(view, dataset.images, [cells, halves])
+    for partition, means in zip((cells, halves), found, strict=True):
+        for subset in range(partition.count):
+            expected = view(dataset.images[partition.ids == subset].float() / 255).mean(0)
+            torch.testing.assert_close(means[subset], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_an_empty_cell_has_mean_zero(shapes):
+def test_an_empty_subset_has_mean_zero(shapes):
     dataset = shapes(per_cell=2)
-    cells = torch.where(dataset.labels * 3 + dataset.domains == 4, 0, dataset.labels * 3 + dataset.domains)
-    means = cell_means(make_view(dataset, settings(), NORM, 0, 0, CPU), dataset.images, cells, (3, 3))
-    assert not means[1, 1].any()
-    assert means[1, 0].any()
+    ids = torch.where(dataset.labels * 3 + dataset.domains == 4, 0, dataset.labels * 3 + dataset.domains)
+    view = make_view(dataset, settings(), NORM, 0, 0, CPU)
+    (means,) = subset_features(view, dataset.images, [Partition(ids, 9)])
+    assert not means[4].any()
+    assert means[3].any()
+
+
+def test_parts_are_seen_beside_the_cells(shapes):
+    dataset = shapes(per_cell=4)
+    parts = Partition(torch.arange(len(dataset)) % 5, 5)
+    for source in ("bank:2", "fresh"):
+        probes = settings(source=source, batch=100)
+        at = probe_source(dataset, probes, NORM, seed=0, steps=2, device=CPU, progress=silent, parts=parts)
+        plain = source_of(dataset, probes, steps=2)
+        torch.testing.assert_close(at(0).cell_means, plain(0).cell_means)
+        (expected,) = subset_features(at(0).view, dataset.images, [parts])
+        torch.testing.assert_close(at(0).part_means, expected)
+        assert plain(0).part_means.shape == (0, expected.shape[1])
 
 
 def test_a_bank_visits_every_probe_once_a_turn(shapes):
@@ -62,30 +76,14 @@ def test_fresh_probes_see_a_sample_of_each_cell(shapes):
     exact = source_of(dataset, settings(source="fresh", batch=6))(0).cell_means
     sampled = source_of(dataset, settings(source="fresh", batch=2))(0).cell_means
     assert not torch.allclose(exact, sampled)
-    whole = cell_means(
-        source_of(dataset, settings(source="fresh"))(0).view,
-        dataset.images,
-        dataset.labels * 3 + dataset.domains,
-        (3, 3),
-    )
-    torch.testing.assert_close(exact, whole)
+    view = source_of(dataset, settings(source="fresh"))(0).view
+    (whole,) = subset_features(view, dataset.images, [Partition(dataset.labels * 3 + dataset.domains, 9)])
+    torch.testing.assert_close(exact.flatten(0, 1), whole)
 
 
 def test_networks_stay_frozen(shapes):
     view = source_of(shapes(), settings())(0).view
     assert not any(p.requires_grad for p in view.network.parameters())
-
-
-def test_a_bank_larger_than_memory_is_refused_beforehand(shapes, monkeypatch):
-    view = make_view(shapes(), settings(), NORM, 0, 0, CPU)
-    one = bank_bytes(view.network, (3, 3), 1)
-    features = view.network.classifier.in_features
-    assert one == 4 * (9 * features + sum(p.numel() for p in view.network.parameters()))
-    monkeypatch.setattr("dgdd_cli.engine.probes.free_memory_bytes", lambda device: 5 * one)
-    monkeypatch.setattr("dgdd_cli.engine.probes.cell_means", lambda *a: pytest.fail("it began all the same"))
-    with pytest.raises(UsageError, match="bank of 6 probes needs") as caught:
-        source_of(shapes(), settings(source="bank:6"), steps=6)
-    assert "--probes bank:2" in caught.value.hint
 
 
 @pytest.mark.parametrize("source", ["bank:0", "bank:", "bank:-3", "fresher", "bank:2.5"])

@@ -1,12 +1,15 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from dgdd_cli.config import Matching, Probes, Surgery
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.step import describe_cells, pooled_gradient, surgical_gradient
+from dgdd_cli.engine.step import Stepped, average, describe_cells, pooled_gradient, surgical_gradient
 from dgdd_cli.progress import silent
 
+NOBODY = torch.zeros(0)  # the standing of groups where there is no group-DRO
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
 DOMAINS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
 
@@ -15,6 +18,11 @@ def probe_of(dataset):
     settings = Probes(width=8, augment="color", source="bank:1")
     norm = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
     return probe_source(dataset, settings, norm, seed=0, steps=1, device=torch.device("cpu"), progress=silent)(0)
+
+
+def plain(matching: Matching, cells) -> Callable[..., Stepped]:
+    """The step of distribution matching without surgery or risk."""
+    return pooled_gradient(average(matching, cells))
 
 
 def images() -> torch.Tensor:
@@ -36,18 +44,18 @@ def test_the_pooled_gradient_is_the_weighted_sum_of_the_domain_gradients(shapes,
     cells = describe_cells(LABELS, DOMAINS, counts, weights)
     probe = probe_of(dataset)
     matching = Matching(weights=weights)
-    pooled, _ = pooled_gradient(matching, cells)(images(), probe)
-    surgical, _ = surgical_gradient(matching, Surgery(shared=0, diversity=0), cells)(images(), probe)
+    pooled = plain(matching, cells)(images(), probe, NOBODY).update
+    surgical = surgical_gradient(matching, Surgery(shared=0, diversity=0), cells)(images(), probe, NOBODY).update
     torch.testing.assert_close(surgical, pooled, rtol=1e-4, atol=1e-6)
 
 
 def test_the_pooled_gradient_lowers_its_loss(shapes):
     probe, cells = probe_of(shapes()), describe_cells(LABELS, DOMAINS, torch.ones(3, 3), "equal")
-    gradient = pooled_gradient(Matching(), cells)
+    gradient = plain(Matching(), cells)
     before = images()
-    step, figures = gradient(before, probe)
-    after = (before - 0.01 * step / step.norm()).detach().requires_grad_()
-    assert gradient(after, probe)[1]["loss"] < figures["loss"]
+    found = gradient(before, probe, NOBODY)
+    after = (before - 0.01 * found.update / found.update.norm()).detach().requires_grad_()
+    assert gradient(after, probe, NOBODY).figures["loss"] < found.figures["loss"]
 
 
 def test_matched_subsets_leave_no_diversity_gradient(shapes):
@@ -57,15 +65,15 @@ def test_matched_subsets_leave_no_diversity_gradient(shapes):
     probe = probe_of(dataset)
     cells = describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
     pixels = (dataset.images[order].float() / 255).requires_grad_()
-    pooled, _ = pooled_gradient(Matching(), cells)(pixels, probe)
-    surgical, _ = surgical_gradient(Matching(), Surgery(shared=0, diversity=5), cells)(pixels, probe)
+    pooled = plain(Matching(), cells)(pixels, probe, NOBODY).update
+    surgical = surgical_gradient(Matching(), Surgery(shared=0, diversity=5), cells)(pixels, probe, NOBODY).update
     torch.testing.assert_close(surgical, pooled, rtol=1e-3, atol=1e-5)
 
 
 def test_surgery_reports_its_agreement(shapes):
     cells = describe_cells(LABELS, DOMAINS, torch.ones(3, 3), "equal")
-    _, figures = surgical_gradient(Matching(), Surgery(), cells)(images(), probe_of(shapes()))
-    assert 0 < float(figures["agreement"]) < 1
+    found = surgical_gradient(Matching(), Surgery(), cells)(images(), probe_of(shapes()), NOBODY)
+    assert 0 < float(found.figures["agreement"]) < 1
 
 
 def test_an_empty_cell_pulls_at_nothing(shapes):
@@ -74,7 +82,7 @@ def test_an_empty_cell_pulls_at_nothing(shapes):
     domains = torch.tensor([0, 1, 1, 0, 1, 2, 0, 1, 2])
     cells = describe_cells(LABELS, domains, counts, "equal")
     gradient = surgical_gradient(Matching(), Surgery(), cells)
-    one, _ = gradient(images(), probe)
+    one = gradient(images(), probe, NOBODY).update
     probe.cell_means[0, 2] = 1e6  # whatever stands there must not be read
-    other, _ = gradient(images(), probe)
+    other = gradient(images(), probe, NOBODY).update
     torch.testing.assert_close(one, other)

@@ -1,0 +1,61 @@
+"""A risk over the losses of real images, for gradient matching: their mean where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.config import Risk
+from dgdd_cli.engine.risk_parts import RiskParts
+from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
+
+SampleRisk = Callable[[Tensor, Tensor], Tensor]  # losses (n,), rows of the source set (n,) -> scalar
+
+
+def sample_risk(risk: Risk | None, parts: RiskParts | None, *, within_classes: bool) -> SampleRisk:
+    """The risk of losses (n,) of the source images `rows` (n,), a scalar differentiable in the losses.
+
+    `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
+    otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call.
+    """
+    if risk is None or parts is None:
+        return lambda losses, rows: losses.mean()
+    if within_classes:
+        of_image, blocks = parts.partition.ids, parts.classes
+        images = torch.bincount(parts.partition.ids, minlength=parts.partition.count)
+    else:
+        of_image, blocks = parts.groups[parts.partition.ids], torch.zeros_like(parts.blocks)
+        images = parts.group_images
+    groups, count = len(blocks), int(blocks.max()) + 1
+    standing = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
+
+    def value(losses: Tensor, rows: Tensor) -> Tensor:
+        nonlocal standing
+        own = of_image[rows.to(of_image.device)]
+        if risk.name == "group-dro":
+            sizes = torch.bincount(own, minlength=groups)
+            means = torch.zeros_like(standing).index_add_(0, own, losses.detach()) / sizes.clamp_min(1)
+            standing = exponentiated_weights(
+                standing,
+                means,
+                torch.where(sizes > 0, images, 0),
+                blocks=blocks,
+                num_blocks=count,
+                rate=risk.rate,
+                adjustment=risk.adjustment,
+            )
+        found = group_risk(
+            losses,
+            own,
+            num_groups=groups,
+            blocks=blocks,
+            num_blocks=count,
+            name=risk.name,
+            tail=risk.tail,
+            standing=standing if risk.name == "group-dro" else None,
+        )
+        return found.values.sum()
+
+    return value

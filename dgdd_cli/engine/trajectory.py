@@ -1,0 +1,163 @@
+"""Gradient matching along the life of a network (Zhao, Mopuri & Bilen 2021, algorithm 1; risk after arXiv 2402.04676).
+
+A network is drawn, matched, trained a little, matched again, and after `length` matchings the next one is drawn. What
+it has become is not kept in checkpoints: a run resumes where a new network begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgdd_cli.augment import draw
+from dgdd_cli.config import Matching, Probes, Risk, Trajectory
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.engine.ranks import ALONE, Ranks
+from dgdd_cli.engine.real_batch import ClassBatch, draw_batch, draw_representatives, strata_of
+from dgdd_cli.engine.risk_parts import RiskParts
+from dgdd_cli.engine.sample_risk import SampleRisk, sample_risk
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.engine.step import Stepped
+from dgdd_cli.engine.views import CHUNK
+from dgdd_cli.matching.gradient import class_gradients, gradient_distances
+from dgdd_cli.networks import Network, build
+from dgdd_cli.synthesis.pixels import normalise, to_unit
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """The network of the moment and what goes with it."""
+
+    index: int
+    network: Network
+    optimiser: torch.optim.Optimizer
+    representatives: ClassBatch | None
+    matching_risk: SampleRisk
+    training_risk: SampleRisk
+
+
+def gradient_matching(
+    source: DomainDataset,
+    labels: Tensor,
+    *,
+    matching: Matching,
+    probes: Probes,
+    trajectory: Trajectory,
+    risk: Risk | None,
+    parts: RiskParts | None,
+    normalisation: Normalisation,
+    seed: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> Callable[[Tensor, int, Tensor], Stepped]:
+    """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
+
+    labels int64 (N,) of the synthetic images, equally many of each class. Steps of one network must come in order.
+    Real images are drawn from each class at random, evenly from its domains (`weights = "equal"`), or evenly from its
+    groups where there is a risk, which then weighs their losses in the matched gradient and in training on them.
+    """
+    mean, std = (torch.tensor(v, device=device) for v in (normalisation.mean, normalisation.std))
+    real, classes = source.images.to(device), len(source.class_names)
+    order = labels.argsort(stable=True)  # class by class
+    strata = strata_of(source.labels, _strata(source, matching, parts), classes)
+    class_of = torch.arange(classes, device=device)[:, None]
+    life: _Life | None = None
+
+    def pixels(rows: Tensor) -> Tensor:
+        return normalise(to_unit(real[rows.to(device)]), mean, std)
+
+    def begin(index: int) -> _Life:
+        network = build(
+            probes.network,
+            num_classes=classes,
+            image_size=source.image_size,
+            generator=stream(seed, "probe", index, "network"),
+            width=probes.width,
+        ).to(device)
+        chosen = None
+        if probes.select == "kmeans":
+
+            @torch.no_grad()
+            def features(rows: Tensor) -> Tensor:
+                return torch.cat([network.features(pixels(part)) for part in rows.split(CHUNK)]).cpu()
+
+            chosen = draw_representatives(strata, probes.batch, stream(seed, "probe", index, "batch"), features)
+        optimiser = torch.optim.SGD(network.parameters(), lr=trajectory.rate, momentum=trajectory.momentum)
+        risks = [sample_risk(risk, parts, within_classes=within) for within in (True, False)]
+        return _Life(index, network, optimiser, chosen, *risks)
+
+    def train(life: _Life, images: Tensor, step: int) -> None:
+        """The inner loop: `inner` steps on synthetic or real batches, as they are now."""
+        for inner in range(trajectory.inner):
+            generator = stream(seed, "trajectory", life.index, step, inner)
+            if trajectory.data == "synthetic":
+                rows = torch.randperm(len(images), generator=generator)[: trajectory.batch].to(device)
+                batch, targets = normalise(images[rows], mean, std), labels[rows]
+            else:
+                drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
+                rows = drawn.rows[drawn.counts]
+                batch, targets = pixels(rows), source.labels[rows].to(device)
+            batch = draw(probes.augment, generator, rows=len(batch))(batch)
+            losses = F.cross_entropy(life.network(batch), targets, reduction="none")
+            loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows)
+            life.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            life.optimiser.step()
+
+    def weigh(life: _Life, batch: Tensor, drawn: ClassBatch) -> Tensor:
+        """How much each real image counts in the gradient of its class, (C, B)."""
+        counts = drawn.counts.to(device)
+        if risk is None:
+            return counts / counts.sum(1, keepdim=True)
+        with torch.no_grad():
+            logits = torch.cat([life.network(part) for part in batch.flatten(0, 1).split(CHUNK)])
+        losses = F.cross_entropy(logits, class_of.expand(batch.shape[:2]).flatten(), reduction="none")
+        losses = losses.view(batch.shape[:2])[counts].requires_grad_()
+        weights = torch.zeros(counts.shape, device=device)
+        weights[counts] = torch.autograd.grad(life.matching_risk(losses, drawn.rows[drawn.counts]), losses)[0]
+        return weights
+
+    def step(images: Tensor, number: int, standing: Tensor) -> Stepped:
+        nonlocal life
+        turn, position = divmod(number, trajectory.length)
+        index = turn * ranks.size + ranks.rank
+        if position == 0:
+            life = begin(index)
+        assert life is not None, "a run resumes at the first step of a network"
+        assert life.index == index, "a run resumes at the first step of a network"
+        if position:
+            train(life, images.detach(), position)
+        drawn = life.representatives or draw_batch(
+            strata, probes.batch, stream(seed, "probe", index, "batch", position)
+        )
+        synthetic = normalise(images[order], mean, std).view(classes, -1, *images.shape[1:])  # (C, IPC, 3, H, W)
+        batch = pixels(drawn.rows.flatten()).view(*drawn.rows.shape, *images.shape[1:])  # (C, B, 3, H, W)
+        draws = [
+            draw(probes.augment, stream(seed, "probe", index, "augmentation", position, c)) for c in range(classes)
+        ]
+        synthetic = torch.stack([see(own) for see, own in zip(draws, synthetic, strict=True)])
+        batch = torch.stack([see(own) for see, own in zip(draws, batch, strict=True)])
+        weights = weigh(life, batch, drawn)
+        with torch.no_grad():
+            wanted = class_gradients(life.network, batch, weights)
+        even = torch.full(synthetic.shape[:2], 1 / synthetic.shape[1], device=device)
+        loss = gradient_distances(wanted, class_gradients(life.network, synthetic, even)).sum()
+        return Stepped(torch.autograd.grad(loss, images)[0], standing, {"loss": loss.detach()})
+
+    return step
+
+
+def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) -> Tensor:
+    """What the real images of a class are drawn evenly from, int64 (N,)."""
+    if parts is not None:
+        return parts.partition.ids.cpu()
+    return source.domains if matching.weights == "equal" else torch.zeros_like(source.domains)
+
+
+def can_match(network: nn.Module) -> bool:
+    """Whether per-class gradients are defined: not where batch normalisation mixes the images of all classes."""
+    return not any(True for _ in network.buffers())

@@ -1,0 +1,80 @@
+"""Views: a random network and an augmentation draw, and the mean features of real images seen through both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.augment import Draw, draw
+from dgdd_cli.config import Probes
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.engine.seeds import stream
+from dgdd_cli.networks import Network, build
+from dgdd_cli.synthesis.pixels import normalise, to_unit
+
+CHUNK = 256  # images a forward pass: larger ones only cost memory
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The eyes of a probe: images in [0, 1] to features (N, F)."""
+
+    network: Network
+    augmentation: Draw
+    mean: Tensor  # (3,)
+    std: Tensor  # (3,)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.network.features(self.augmentation(normalise(images, self.mean, self.std)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Partition:
+    """Real images sorted into `count` subsets: ids int64 (N,) in [0, count)."""
+
+    ids: Tensor
+    count: int
+
+    def only(self, rows: Tensor) -> Partition:
+        """The same subsets of some of the images."""
+        return Partition(self.ids[rows], self.count)
+
+
+def make_view(
+    source: DomainDataset, settings: Probes, normalisation: Normalisation, seed: int, index: int, device: torch.device
+) -> View:
+    """The view number `index` of a seed."""
+    network = build(
+        settings.network,
+        num_classes=len(source.class_names),
+        image_size=source.image_size,
+        generator=stream(seed, "probe", index, "network"),
+        width=settings.width,
+    )
+    network.requires_grad_(False)
+    return View(
+        network.to(device),
+        draw(settings.augment, stream(seed, "probe", index, "augmentation")),
+        torch.tensor(normalisation.mean, device=device),
+        torch.tensor(normalisation.std, device=device),
+    )
+
+
+@torch.no_grad()
+def subset_features(view: View, images: Tensor, partitions: Sequence[Partition]) -> list[Tensor]:
+    """Mean feature of every subset of every partition, float32 (count, F) each; 0 for a subset without images.
+
+    images uint8 (N, 3, H, W), seen once for all partitions; sums accumulate in float64.
+    """
+    totals: list[Tensor] = []
+    for rows in torch.arange(len(images), device=images.device).split(CHUNK):
+        features = view(to_unit(images[rows])).to(torch.float64)
+        totals = totals or [features.new_zeros(p.count, features.shape[1]) for p in partitions]
+        for total, partition in zip(totals, partitions, strict=True):
+            total.index_add_(0, partition.ids[rows], features)
+    assert totals, "the source set has images: check_cells refuses an empty one"
+    sizes = [torch.bincount(p.ids, minlength=p.count).clamp_min(1) for p in partitions]
+    return [(total / size[:, None]).to(torch.float32) for total, size in zip(totals, sizes, strict=True)]

@@ -1,0 +1,144 @@
+import json
+
+import pytest
+import torch
+
+from dgdd_cli.config import Probes
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.engine.bank import Shelf, fill_bank
+from dgdd_cli.engine.probes import probe_source
+from dgdd_cli.errors import UsageError
+from dgdd_cli.progress import silent
+
+CPU = torch.device("cpu")
+SHAPE = (3, 4)
+NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
+
+
+def statistics(index: int) -> torch.Tensor:
+    return torch.full(SHAPE, float(index)) + torch.arange(12.0).view(SHAPE) / 100
+
+
+def never(index: int) -> torch.Tensor:
+    pytest.fail("it was computed again")
+
+
+def fill(compute, shelf, notes=None, count=5):
+    note = (notes if notes is not None else []).append
+    return fill_bank(compute, range(count), SHAPE, device=CPU, shelf=shelf, progress=silent, note=note)
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Shelf(tmp_path / "banks", "abc", "these images")
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: 4 * 12 * 5 + 8)
+
+
+def test_a_bank_holds_what_was_computed(shelf):
+    expected = torch.stack([statistics(i) for i in range(5)])
+    assert torch.equal(fill(statistics, None), expected)
+    assert torch.equal(fill(statistics, shelf), expected)
+
+
+def test_a_second_run_takes_it_from_the_shelf(shelf):
+    first = fill(statistics, shelf)
+    notes = []
+    assert torch.equal(fill(never, shelf, notes), first)
+    assert notes == []
+
+
+def test_a_large_bank_is_memory_mapped_and_found_again(shelf, little_memory):
+    first = fill(statistics, shelf)
+    assert shelf.data.stat().st_size == 4 * 60
+    assert torch.equal(fill(never, shelf), first)
+    assert sorted(path.suffix for path in shelf.folder.iterdir()) == [".f32", ".json"]
+
+
+def test_without_a_shelf_a_bank_takes_what_memory_there_is(little_memory):
+    assert fill(statistics, None).shape == (5, *SHAPE)
+
+
+def test_other_images_make_another_bank(shelf):
+    fill(statistics, shelf)
+    notes = []
+    other = Shelf(shelf.folder, shelf.name, "other images")
+    assert torch.equal(fill(lambda i: -statistics(i), other, notes)[1], -statistics(1))
+    assert notes == ["the cached probe bank was made from other images: rebuilt"]
+    assert torch.equal(fill(never, other)[1], -statistics(1))
+
+
+def damage_data(shelf):
+    held = bytearray(shelf.data.read_bytes())
+    held[17] ^= 1
+    shelf.data.write_bytes(held)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (damage_data, "damaged"),
+        (lambda s: s.data.write_bytes(s.data.read_bytes()[:-4]), "another size"),
+        (lambda s: s.label.write_text("{"), "cannot be read"),
+        (lambda s: s.label.write_text("[]"), "cannot be read"),
+        (lambda s: s.label.write_text(json.dumps({"schema": "dgdd.bank/9"})), "cannot be read"),
+        (lambda s: s.label.write_bytes(b"\xff\xfe"), "cannot be read"),
+    ],
+)
+def test_a_damaged_bank_is_rebuilt_and_said_so(shelf, harm, said):
+    fill(statistics, shelf)
+    harm(shelf)
+    notes = []
+    assert torch.equal(fill(statistics, shelf, notes)[3], statistics(3))
+    assert said in notes[0]
+    assert torch.equal(fill(never, shelf)[3], statistics(3))
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_cache(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    notes = []
+    assert fill(statistics, Shelf(tmp_path / "file", "abc", "x"), notes).shape == (5, *SHAPE)
+    assert "not kept" in notes[0]
+
+
+def test_an_interrupted_bank_leaves_nothing_behind(shelf, little_memory):
+    def interrupted(index: int) -> torch.Tensor:
+        if index == 3:
+            raise KeyboardInterrupt
+        return statistics(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(interrupted, shelf)
+    assert list(shelf.folder.iterdir()) == []
+
+
+def test_a_bank_that_fits_nowhere_is_refused_beforehand(shelf, monkeypatch):
+    monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: 2 * 48 * 2)
+    monkeypatch.setattr("dgdd_cli.engine.bank._disk_room", lambda folder: 100)
+    with pytest.raises(UsageError, match=r"bank of 5 probes needs .* GiB, and .* of memory and .* of disk") as caught:
+        fill(never, shelf)
+    assert "--probes bank:2" in caught.value.hint
+
+
+def test_runs_share_a_bank_and_a_changed_dataset_does_not(shapes, tmp_path):
+    probes = Probes.model_validate({"width": 8, "augment": "color", "source": "bank:3"})
+    notes: list[str] = []
+
+    def bank_of(dataset, seed=0):
+        at = probe_source(
+            dataset, probes, NORM, seed=seed, steps=3, device=CPU, progress=silent, cache=tmp_path, note=notes.append
+        )
+        return torch.stack([at(step).cell_means for step in range(3)])
+
+    dataset = shapes()
+    first = bank_of(dataset)
+    assert len(list((tmp_path / "banks").glob("*.f32"))) == 1
+    assert torch.equal(bank_of(dataset), first)
+    assert not torch.equal(bank_of(dataset, seed=1), first)
+    assert notes == []
+    dataset.images[0] = 255 - dataset.images[0]
+    assert not torch.equal(bank_of(dataset), first)
+    assert notes == ["the cached probe bank was made from other images: rebuilt"]
