@@ -61,6 +61,27 @@ def evaluate(
             "--allow-missing-classes", help="Accept a target in which a class has no image.", rich_help_panel=DATA
         ),
     ] = False,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            envvar="DGDD_TEST_GROUPS",
+            metavar="SPEC",
+            help="Accuracy for each group of test images: domain, class-domain, kmeans:K (clusters of each target, "
+            "kept for later calls), or a file of `dgdd cluster` on the targets.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    corruptions: Annotated[
+        str | None,
+        typer.Option(
+            "--corruptions",
+            envvar="DGDD_CORRUPTIONS",
+            help="Test on shifted copies too: noise (variance 0.005), blur (2 px at 32 px), invert; several with "
+            "commas. They are in no mean and no gate.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     offline: OfflineOption = False,
     network: Annotated[
         str | None,
@@ -84,27 +105,6 @@ def evaluate(
             envvar="DGDD_TRAINER",
             help="Loss of a batch: erm (default), groupdro, cvar, mixup, coral, mixstyle; settings by --set, "
             "e.g. cvar.tail=0.2.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    groups: Annotated[
-        str | None,
-        typer.Option(
-            "--groups",
-            envvar="DGDD_TEST_GROUPS",
-            metavar="SPEC",
-            help="Accuracy for each group of test images: domain, class-domain, kmeans:K (clusters of each target, "
-            "kept for later calls), or a file of `dgdd cluster` on the targets.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    corruptions: Annotated[
-        str | None,
-        typer.Option(
-            "--corruptions",
-            envvar="DGDD_CORRUPTIONS",
-            help="Test on shifted copies too: noise (variance 0.005), blur (2 px at 32 px), invert; several with "
-            "commas. They are in no mean and no gate.",
             rich_help_panel=METHOD,
         ),
     ] = None,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dgdd_cli.bundle.groups import GroupsFacts, GroupsFile, check_groups_match, read_groups, write_groups
+from dgdd_cli.bundle.groups import GroupsFile, check_groups_match, read_groups
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.describe import software
-from dgdd_cli.engine.grouping import Grouping, group_dataset
+from dgdd_cli.engine.grouping import group_dataset
+from dgdd_cli.engine.kept_groups import write_grouping
 from dgdd_cli.errors import DataError, DgddError
 from dgdd_cli.progress import Progress
 
@@ -56,7 +56,7 @@ def clusters_of(
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_groups(path, found.assignments, found.centroids, _facts(dataset, found), overwrite=True)
+            write_grouping(path, dataset, found, seed=SEED, overwrite=True)
             note(f"{what}: made, and kept in {path}")
         except (DgddError, OSError) as error:
             warn(f"the {what} could not be kept: {error}")
@@ -72,21 +72,3 @@ def _kept(path: Path, dataset: DomainDataset, number: int) -> GroupsFile:
     if made.per != "all" or made.seed != SEED or made.groups > number or not made.features.startswith("pixels"):
         raise DataError(f"{path}: {made.groups} groups by {made.features} (per {made.per}, seed {made.seed})")
     return file
-
-
-def _facts(dataset: DomainDataset, found: Grouping) -> GroupsFacts:
-    return GroupsFacts(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint(),
-        domain_fingerprints=dataset.domain_fingerprints(),
-        image_size=dataset.image_size,
-        classes=dataset.class_names,
-        domains=dataset.domain_names,
-        per="all",
-        features=found.features,
-        seed=SEED,
-        silhouette=found.silhouette,
-        purity_class=found.purity_class,
-        purity_domain=found.purity_domain,
-        software=software(),
-    )

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dgdd_cli.bundle.groups import check_groups_match, read_groups
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.groups import NAMED, find_groups
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.clusters import clusters_of
 from dgdd_cli.progress import Progress
@@ -51,33 +51,24 @@ def groups_of(
     `targets` are sets of one domain each, by its name. Clusters are kept in the cache folder and used again. Raises
     UsageError for a spec that means nothing, DataError for a file that is invalid or belongs to other images.
     """
-    if spec == "domain":
-        members = {t: torch.full((len(d),), i) for i, (t, d) in enumerate(targets.items())}
-        return TargetGroups(spec, tuple(targets), members, {})
-    if spec == "class-domain":
-        return _cells(spec, targets)
     if spec.partition(":")[0] == "kmeans":
         return _clusters(spec, targets, cache_dir, note, warn, progress)
-    return _of_file(spec, targets)
+    found = find_groups(joined(targets), spec, seed=0, cache=None, progress=progress)  # nothing is drawn
+    sizes = [len(dataset) for dataset in targets.values()]
+    files = {} if spec in NAMED else {"all": spec}
+    return TargetGroups(spec, found.names, dict(zip(targets, found.assignments.split(sizes), strict=True)), files)
 
 
 def check_spec(spec: str) -> None:
     """Raise UsageError for a spec that is neither a known one nor a file."""
-    if spec in ("domain", "class-domain") or re.fullmatch(r"kmeans:[1-9][0-9]{0,5}", spec):
+    if spec in NAMED or re.fullmatch(r"kmeans:[1-9][0-9]{0,5}", spec):
         return
     if spec.partition(":")[0] == "kmeans":
         raise UsageError(f"--groups {spec!r} names no number of clusters", hint="--groups kmeans:10")
-    if not spec or not Path(spec).exists():
+    if not spec or not Path(spec).expanduser().exists():
         raise UsageError(
             f"--groups {spec!r} is neither domain, class-domain, kmeans:K nor a groups file", hint="--groups kmeans:10"
         )
-
-
-def _cells(spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
-    classes = next(iter(targets.values())).class_names
-    names = tuple(f"{c} of {t}" for t in targets for c in classes)
-    members = {t: d.labels + i * len(classes) for i, (t, d) in enumerate(targets.items())}
-    return TargetGroups(spec, names, members, {})
 
 
 def _clusters(
@@ -99,22 +90,6 @@ def _clusters(
         if found.path is not None:
             files[target] = str(found.path)
     return TargetGroups(spec, tuple(names), members, files)
-
-
-def _of_file(spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
-    file = read_groups(spec)
-    together = joined(targets)
-    check_groups_match(file, together)
-    owners = [""] * file.manifest.groups
-    if file.group_classes is not None:
-        owners = [f" of class {together.class_names[c]}" for c in file.group_classes.tolist()]
-    sizes = [len(dataset) for dataset in targets.values()]
-    return TargetGroups(
-        spec,
-        tuple(f"group {g}{owner}" for g, owner in enumerate(owners)),
-        dict(zip(targets, file.groups.split(sizes), strict=True)),
-        {"all": spec},
-    )
 
 
 def joined(targets: Mapping[str, DomainDataset]) -> DomainDataset:

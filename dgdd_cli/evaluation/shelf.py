@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Protocol
-from dgdd_cli.engine.describe import software
+from dgdd_cli.engine.software import software
 from dgdd_cli.evaluation.groups import TargetGroups
 from dgdd_cli.evaluation.targets import Target
 

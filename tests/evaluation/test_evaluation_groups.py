@@ -10,8 +10,9 @@ import torch
 
 from dgdd_cli.bundle.groups import read_groups
 from dgdd_cli.engine.grouping import group_dataset
+from dgdd_cli.engine.kept_groups import write_grouping
 from dgdd_cli.errors import DataError, UsageError
-from dgdd_cli.evaluation.clusters import _facts, clusters_of, write_groups
+from dgdd_cli.evaluation.clusters import clusters_of
 from dgdd_cli.evaluation.group_record import record_groups, summarise_groups
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of, joined
 from dgdd_cli.evaluation.metrics import Score
@@ -47,7 +48,7 @@ def test_domains_and_cells(shapes):
     assert len(cells.names) == 6
     for target, dataset in targets.items():
         named = [cells.names[g] for g in cells.members[target].tolist()]
-        assert named == [f"{dataset.class_names[c]} of {target}" for c in dataset.labels.tolist()]
+        assert named == [f"{dataset.class_names[c]} in {target}" for c in dataset.labels.tolist()]
 
 
 def test_clusters_are_made_once_and_used_again(shapes, tmp_path):
@@ -74,8 +75,12 @@ def test_the_kept_clusters_are_what_is_used(shapes, tmp_path):
     path = clusters_of(dataset, 3, **ears.listening(tmp_path)).path
     found = group_dataset(dataset, groups=3)
     moved = (found.assignments + 1) % 3
-    write_groups(path, moved, found.centroids, _facts(dataset, found), overwrite=True)
+    write_grouping(path, dataset, replace(found, assignments=moved), seed=0, overwrite=True)
     assert torch.equal(clusters_of(dataset, 3, **ears.listening(tmp_path)).assignments, moved)
+
+
+def per_of(damage: str) -> str:
+    return "class" if damage == "per class" else "all"
 
 
 @pytest.mark.parametrize("damage", ["garbage", "other images", "another seed", "per class", "empty", "folder"])
@@ -89,11 +94,8 @@ def test_kept_clusters_that_do_not_fit_are_rebuilt_and_said_so(shapes, tmp_path,
         made.path.mkdir()
     else:
         other = shapes().only(["blue"]) if damage == "other images" else dataset
-        found = group_dataset(other, groups=3)
-        facts = _facts(other, found)
-        facts = facts.model_copy(update={"seed": 1} if damage == "another seed" else {})
-        facts = facts.model_copy(update={"per": "class"} if damage == "per class" else {})
-        write_groups(made.path, found.assignments, found.centroids, facts, overwrite=True)
+        found = group_dataset(other, groups=2 if damage == "per class" else 3, per=per_of(damage))
+        write_grouping(made.path, other, found, seed=int(damage == "another seed"), overwrite=True)
     again = clusters_of(dataset, 3, **ears.listening(tmp_path))
     assert torch.equal(again.assignments, made.assignments)
     assert "cannot be used and are rebuilt" in ears.warnings[0]
@@ -125,10 +127,10 @@ def test_a_groups_file_must_be_of_these_images(shapes, tmp_path):
     assert together.domain_fingerprints() == dataset.only(["cyan", "amber"]).domain_fingerprints()
     found = group_dataset(together, groups=4, per="class")
     path = tmp_path / "g.safetensors"
-    write_groups(path, found.assignments, found.centroids, _facts(together, found), group_classes=found.group_classes)
+    write_grouping(path, together, found, seed=0, overwrite=False)
     groups = groups_of(str(path), targets, **Ears().listening(None))
-    assert groups.names[0] == "group 0 of class bar"
-    assert len(groups.names) == 12
+    assert groups.names[0] == "bar cluster 1"
+    assert len(groups.names) == len(found.sizes)
     assert torch.equal(torch.cat(list(groups.members.values())), found.assignments)
     for wrong in (
         targets_of(dataset, "cyan"),
