@@ -105,7 +105,7 @@ def _distances(points: Tensor, lengths: Tensor, others: Tensor, same: float) -> 
     """‖x − other‖², (N, L); 0 where the two are the same point up to rounding."""
     squares = others.square().sum(1)
     parts = []
-    for rows in _blocks(points, len(others)):
+    for rows in _blocks(points, len(others), most=len(points)):
         part = torch.addmm(squares, points[rows], others.T, alpha=-2) + lengths[rows, None]
         # Where the product form cancels, only the difference itself tells a neighbour from a duplicate.
         row, other = (part < _CANCELLED * (lengths[rows, None] + squares)).nonzero(as_tuple=True)
@@ -119,8 +119,8 @@ def _distances(points: Tensor, lengths: Tensor, others: Tensor, same: float) -> 
 def _nearest(points: Tensor, centroids: Tensor) -> Tensor:
     """The nearest centroid of each point, int64 (N,)."""
     lengths = centroids.square().sum(1)
-    scores = (torch.addmm(lengths, points[rows], centroids.T, alpha=-2) for rows in _blocks(points, len(centroids)))
-    return torch.cat([score.argmin(1) for score in scores])
+    blocks = _blocks(points, len(centroids), most=len(points))
+    return torch.cat([torch.addmm(lengths, points[rows], centroids.T, alpha=-2).argmin(1) for rows in blocks])
 
 
 def _means(points: Tensor, assignments: Tensor, centroids: Tensor, same: float) -> Tensor:
@@ -145,6 +145,7 @@ def _own_distances(points: Tensor, centroids: Tensor, assignments: Tensor) -> Te
     return torch.cat(parts)
 
 
-def _blocks(points: Tensor, columns: int) -> Iterator[slice]:
-    size = min(_CHUNK_ROWS, max(1, _CHUNK_BYTES // (4 * max(1, columns))))
+def _blocks(points: Tensor, columns: int, most: int | None = None) -> Iterator[slice]:
+    """Rows in blocks of the working memory; of `most` rows, by default as many as float32 sums may run over."""
+    size = min(most or _CHUNK_ROWS, max(1, _CHUNK_BYTES // (4 * max(1, columns))))
     return (slice(start, start + size) for start in range(0, len(points), size))
