@@ -143,6 +143,21 @@ def test_the_weight_of_coral_scales_the_penalty_on_features(name):
     assert float(loss) == pytest.approx(losses_of(network, images, labels).mean() + 30 * penalty, rel=1e-3)
 
 
+@pytest.mark.parametrize("name", ["groupdro", "coral"])
+def test_figures_of_groups_are_not_rounded_under_autocast(name, monkeypatch):
+    """With logits and features of float32, autocast changes nothing: what is computed from them stays float32."""
+    network, (images, labels, domains) = network_of(), batch()
+    features = network.features(images).detach() * 30 + 100
+    monkeypatch.setattr(network, "features", lambda _: features)
+    monkeypatch.setattr(network, "forward", lambda _: features[:, :3])
+    monkeypatch.setattr(network.classifier, "forward", lambda seen: seen[:, :3])
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = loss_of(name, network, images, labels, domains)
+    exact = loss_of(name, network, images, labels, domains)
+    assert torch.equal(rounded[0], exact[0])
+    assert torch.equal(rounded[1], exact[1])
+
+
 def test_mixed_maps_have_mixed_statistics():
     maps = torch.randn(4, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 + 1
     order, share = torch.tensor([2, 3, 1, 0]), torch.tensor([0.0, 0.25, 0.5, 1.0], dtype=torch.float64)

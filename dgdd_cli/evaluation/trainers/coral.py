@@ -25,7 +25,9 @@ def coral_loss(
     """
     features = network.features(images)  # (B, F)
     loss = F.cross_entropy(network.classifier(features), labels)
-    return loss + settings.weight * coral_penalty(features.float(), domains, state.shape[-1]), state
+    with torch.autocast(features.device.type, enabled=False):  # differences of covariances survive no rounding
+        penalty = coral_penalty(features.float(), domains, state.shape[-1])
+    return loss + settings.weight * penalty, state
 
 
 def coral_penalty(features: Tensor, domains: Tensor, num_domains: int) -> Tensor:

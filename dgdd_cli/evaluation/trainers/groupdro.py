@@ -27,7 +27,8 @@ def groupdro_loss(
     losses = F.cross_entropy(network(images), labels, reduction="none")  # (B,)
     groups = _groups(domains, len(state) - 1)
     member = (groups[:, None] == torch.arange(len(state), device=groups.device)).to(losses.dtype)  # (B, G)
-    of_groups = (losses @ member) / member.sum(0).clamp(min=1)  # (G,), 0 where absent
+    # (G,), 0 where absent; no matrix product, which would be rounded under autocast
+    of_groups = (losses[:, None] * member).sum(0) / member.sum(0).clamp(min=1)
     logs = (state + settings.rate * of_groups.detach()).log_softmax(0)  # in logarithms no weight is lost for good
     return (logs.exp() * of_groups).sum(), logs
 
