@@ -72,7 +72,7 @@ class Risk(Settings):
 
     name: Literal["mean", "cvar", "cvar-within", "mean-max", "group-dro"] = "cvar"
     groups: Name = "domain"
-    tail: Annotated[float, Field(gt=0, le=1)] = 0.5
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.75
     rate: Positive = 0.1
     adjustment: NotNegative = 0.0
 
