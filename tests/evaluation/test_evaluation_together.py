@@ -73,6 +73,31 @@ def test_lockstep_in_bfloat16_is_close(shapes):
             torch.testing.assert_close(a, b, rtol=0.05, atol=2e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer):
+    """Few steps, so that rounding has no time to grow: together on CUDA where that is possible, alone on the CPU."""
+    source = shapes(size=16)
+    protocol = Protocol(trainer=trainer, width=4, augment="color_crop", batch=8, epochs=2)
+    contestant = baseline_contestant(
+        "balanced-random", source, ipc=6, seed=0, normalisation=source.normalisation, protocol=protocol
+    )
+    found = []
+    for device in ("cpu", "cuda"):
+        (result,) = compare(
+            [contestant],
+            {"cyan": source.only(["cyan"])},
+            networks=["convnet"],
+            repeats=3,
+            protocol=protocol,
+            seed=0,
+            device=torch.device(device),
+        )
+        found.append([score.loss_cvar for score in result.scores])
+    assert found[0] == pytest.approx(found[1], rel=1e-2)
+
+
 def test_networks_with_buffers_are_not_stacked(shapes):
     dataset = shapes(size=16)
     training = TrainingSet(dataset.images, dataset.labels, dataset.domains)
