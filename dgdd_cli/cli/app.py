@@ -32,11 +32,14 @@ _EXAMPLES = {
         "dgdd distill digits --ipc 10 --method sgs",
         "dgdd distill pacs --data ~/datasets --target sketch --out pacs.safetensors",
         "dgdd distill ./my-dataset --target none --ipc 1",
+        "dgdd distill digits --method dm --risk cvar --groups kmeans:4 --cvar-tail 0.5",
     ],
     "evaluate": [
         "dgdd evaluate bundle.safetensors",
         "dgdd evaluate bundle.safetensors --target sketch --network convnet,resnet18",
         "dgdd evaluate a.safetensors b.safetensors --baseline random,whole --json",
+        "dgdd evaluate bundle.safetensors --groups kmeans:10 --corruptions noise,blur,invert",
+        "dgdd evaluate bundle.safetensors --trainer groupdro",
         "dgdd evaluate bundle.safetensors --min-accuracy 0.4",
     ],
     "cluster": [

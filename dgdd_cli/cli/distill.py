@@ -104,7 +104,7 @@ def distill(
         str | None,
         typer.Option(
             "--groups",
-            envvar="DGDD_GROUPS",
+            envvar="DGDD_RISK_GROUPS",
             metavar="<domain|class-domain|kmeans:K|FILE>",
             help="What the risk is about; a FILE is one of dgdd cluster.",
             rich_help_panel=METHOD,

@@ -76,7 +76,7 @@ CacheOption = Annotated[
         "--cache-dir",
         envvar="DGDD_CACHE",
         callback=_home_expanded,
-        help="Folder for decoded and downloaded data.",
+        help="Folder for decoded and downloaded data, probe banks, groups, and scores of baselines.",
         rich_help_panel=RUNTIME,
     ),
 ]

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-
-import torch
 from torch import Tensor
 
-import dgdd_cli
 from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
@@ -18,6 +13,7 @@ from dgdd_cli.engine.distill import Distilled
 from dgdd_cli.engine.groups import NAMED, Groups
 from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.engine.ranks import ALONE, Ranks
+from dgdd_cli.engine.software import software
 
 
 def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
@@ -49,17 +45,12 @@ def bundle_facts(
         spec = settings["risk"]["groups"]
         settings["risk"]["groups"] = {
             "spec": spec if spec in NAMED or spec.startswith("kmeans:") else "file",  # never a path of somebody's
-            "names": list(groups.names),
-            "sizes": groups.sizes.tolist(),
+            "count": len(groups.names),
+            "smallest": int(groups.sizes.min()),
             "sha256": groups.digest,
         }
     if domains is not None and domains is not source:
-        sizes = torch.bincount(domains.domains, minlength=len(domains.domain_names))
-        settings["domains"] = {
-            "names": list(domains.domain_names),
-            "sizes": sizes.tolist(),
-            "fingerprint": domains.fingerprint(),
-        }
+        settings["domains"] = {"count": len(domains.domain_names), "fingerprint": domains.fingerprint()}
     counts = source.counts().T.tolist()  # (D, C)
     return BundleFacts(
         normalise=Normalise(mean=norm.mean, std=norm.std, origin=norm.origin),
@@ -83,9 +74,3 @@ def bundle_facts(
             },
         ),
     )
-
-
-def software() -> dict[str, str]:
-    """Versions of what decides the bytes of a result."""
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "safetensors", "numpy", "pillow")}
-    return {"dgdd": dgdd_cli.__version__, "python": platform.python_version(), **versions}

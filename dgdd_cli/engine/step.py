@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -126,6 +126,19 @@ def pooled_gradient(pooled: Pooled) -> StepGradient:
     return gradient
 
 
+def single_products(losses: Sequence[Tensor], images: Tensor) -> Tensor:
+    """∂ℓ_m/∂S for each of M losses, (M, N, 3, H, W), one vector-Jacobian product after the other."""
+    *first, last = losses
+    gradients = [torch.autograd.grad(loss, images, retain_graph=True)[0] for loss in first]
+    return torch.stack([*gradients, torch.autograd.grad(last, images)[0]])  # the last one frees the graph
+
+
+def batched_products(losses: Sequence[Tensor], images: Tensor) -> Tensor:
+    """The same in one batched product: fills a GPU that a single one leaves idle, and gains nothing on a CPU."""
+    each = torch.eye(len(losses), device=images.device, dtype=images.dtype)
+    return torch.autograd.grad(torch.stack(list(losses)), images, each, is_grads_batched=True)[0]
+
+
 def surgical_gradient(
     matching: Matching, surgery: Surgery, cells: Cells, pooled: Pooled | None = None, *, kernels: str = "auto"
 ) -> StepGradient:
@@ -154,9 +167,8 @@ def surgical_gradient(
         losses.append(torch.dot(objective(features, cells.of_cell, probe.cell_means.flatten(0, 1)), dedication))
         loss, standing = report(features if pooled else features.detach(), probe, standing)
         losses += [loss] if pooled else []
-        gradients = [torch.autograd.grad(one, images, retain_graph=True)[0] for one in losses[:-1]]
-        gradients.append(torch.autograd.grad(losses[-1], images)[0])  # the last one frees the graph
-        by_domain = torch.stack(gradients[:sources])
+        gradients = (batched_products if images.is_cuda else single_products)(losses, images)
+        by_domain = gradients[:sources]
         together = gradients[-1] if pooled else (per_image[:, :, None, None, None] * by_domain).sum(0)
         update, agreement = spectral_update(
             together,

@@ -6,7 +6,15 @@ import torch
 from dgdd_cli.config import Matching, Probes, Surgery
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.step import Stepped, average, describe_cells, pooled_gradient, surgical_gradient
+from dgdd_cli.engine.step import (
+    Stepped,
+    average,
+    batched_products,
+    describe_cells,
+    pooled_gradient,
+    single_products,
+    surgical_gradient,
+)
 from dgdd_cli.progress import silent
 
 NOBODY = torch.zeros(0)  # the standing of groups where there is no group-DRO
@@ -86,3 +94,14 @@ def test_an_empty_cell_pulls_at_nothing(shapes):
     probe.cell_means[0, 2] = 1e6  # whatever stands there must not be read
     other = gradient(images(), probe, NOBODY).update
     torch.testing.assert_close(one, other)
+
+
+def test_batched_products_are_the_single_ones(shapes):
+    """On the CPU for want of a GPU: the batching itself is the same."""
+    probe, pixels = probe_of(shapes()), images()
+
+    def losses() -> list[torch.Tensor]:
+        features = probe.view(pixels)
+        return [(features.view(3, 3, -1)[c].mean(0) - probe.cell_means[c, 0]).square().sum() for c in range(3)]
+
+    torch.testing.assert_close(batched_products(losses(), pixels), single_products(losses(), pixels))
