@@ -14,6 +14,7 @@ from dgdd_cli.config import (
     to_toml,
     validate,
 )
+from dgdd_cli.engine.complete import complete
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 
 
@@ -50,6 +51,24 @@ def test_layers_flag_over_file_over_recipe_over_default(tmp_path):
     assert run.recipe.optimiser.steps == 7
     assert run.recipe.optimiser.momentum == 0.75
     assert run.recipe.surgery.pool == "class"
+
+
+@pytest.mark.parametrize("method", recipe_names())
+@pytest.mark.parametrize("risk", [None, "mean", "cvar", "mean-max", "group-dro"])
+def test_a_completed_configuration_loads_and_completes_as_itself(tmp_path, method, risk):
+    selects = method in ("random", "balanced-random", "kmeans")
+    if risk and selects:
+        pytest.skip("it has no losses")
+    run = resolve(
+        {"dataset": "digits", "method": method, "recipe": {"risk": {"name": risk}} if risk else {}},
+        assignments=["risk.groups=domain"] if risk else [],
+    )
+    run = run.model_copy(update={"recipe": complete(run.recipe, "digits")})
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(run))
+    again = resolve({}, file=file)
+    assert again == run
+    assert complete(again.recipe, "digits") == run.recipe
 
 
 def test_the_printed_configuration_loads_as_itself(tmp_path):

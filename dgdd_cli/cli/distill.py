@@ -79,7 +79,7 @@ def distill(
             "--method",
             "-m",
             envvar="DGDD_METHOD",
-            help="The recipe: sgs, dm, dm-balanced, dc, dsa, rdd, kmeans, balanced-random, random.",
+            help="The recipe: sgs, dm, dm-balanced, mmd, dc, dsa, rdd, kmeans, balanced-random, random.",
             autocompletion=complete_method,
             rich_help_panel=METHOD,
         ),

@@ -140,8 +140,18 @@ def resolve(flags: Mapping[str, Any], *, file: Path | None = None, assignments: 
     top = {key: assigned.pop(key) for key in list(assigned) if key in Distillation.model_fields and key != "recipe"}
     layered = merge(merge(given, flags), merge(top, {"recipe": assigned} if assigned else {}))
     method = str(layered.get("method", Distillation.model_fields["method"].default))
-    base = {"method": method, "recipe": tomllib.loads(recipe_text(method))}
-    return validate(Distillation, merge(base, layered))
+    recipe = tomllib.loads(recipe_text(method))
+    asked = _at(layered, "recipe", "risk", "name")
+    if "risk" in recipe and asked not in (None, recipe["risk"]["name"]):  # another risk has other numbers
+        recipe["risk"] = {key: value for key, value in recipe["risk"].items() if key == "groups"}
+    return validate(Distillation, merge({"method": method, "recipe": recipe}, layered))
+
+
+def _at(values: Any, *path: str) -> Any:
+    """The value under a path of keys, None where there is none."""
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
 
 
 def to_toml(settings: Settings) -> str:

@@ -20,11 +20,12 @@ class Initialisation(Settings):
 class Matching(Settings):
     """The objective and how the source domains weigh in it: by their share of the images, or equally.
 
-    `dm` matches mean features, `gradient` the gradients that a network's parameters get from real and synthetic
-    images; its real images come in batches, which `equal` draws evenly from the domains (or the groups of a risk).
+    `dm` matches mean features, `mmd` their whole distribution by samples, `gradient` the gradients that a network's
+    parameters get from real and synthetic images; its real images come in batches, which `equal` draws evenly from the
+    domains. A risk takes the place of the weights.
     """
 
-    name: Literal["dm", "gradient"] = "dm"
+    name: Literal["dm", "mmd", "gradient"] = "dm"
     weights: Literal["share", "equal"] = "equal"
 
 
@@ -34,12 +35,14 @@ class Probes(Settings):
     `augment`: the operations of DSA, or `auto`: all that keep the classes what they are.
     `source`: `fresh` draws a network and `batch` real images of each cell at every step; `bank:K` holds K networks
     with the exact statistics of the whole source set. Gradient matching draws `batch` images of each class, at random
-    or as the representatives of K-means clusters (`select`). `width`: channels of the ConvNet.
+    or as the representatives of K-means clusters (`select`); an objective that
+    needs samples (mmd) holds `reservoir` of each cell. `width`: channels of the ConvNet.
     """
 
     source: Annotated[str, StringConstraints(pattern=r"^(fresh|bank:[1-9][0-9]{0,5})$")] = "bank:20"
     batch: Annotated[int, Field(ge=1)] = 64
     select: Literal["random", "kmeans"] = "random"
+    reservoir: Annotated[int, Field(ge=2, le=100_000)] | None = None
     network: Name = "convnet"
     width: Annotated[int, Field(ge=1, le=4096)] = 128
     augment: Name = "auto"
@@ -67,14 +70,15 @@ class Risk(Settings):
     `groups`: domain, class-domain, kmeans:K (within each class) or a file of `dgdd cluster`. `cvar` is the mean over
     the worst `tail` share of the groups; `cvar-within` the mean over groups of the CVaR inside each; `mean-max` the
     paper's mean plus maximum of those; `group-dro` weighs groups by exp(η·loss), accumulated over the steps
-    (`rate` η, `adjustment` C adds C/√n to the loss of a group of n images).
+    (`rate` η, `adjustment` C adds C/√n to the loss of a group of n images). Numbers that are not given take the
+    defaults of the risk that reads them (see engine/complete.py).
     """
 
     name: Literal["mean", "cvar", "cvar-within", "mean-max", "group-dro"] = "cvar"
     groups: Name = "domain"
-    tail: Annotated[float, Field(gt=0, le=1)] = 0.75
-    rate: Positive = 0.1
-    adjustment: NotNegative = 0.0
+    tail: Annotated[float, Field(gt=0, le=1)] | None = None
+    rate: Positive | None = None
+    adjustment: NotNegative | None = None
 
 
 class Surgery(Settings):

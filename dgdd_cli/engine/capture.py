@@ -74,7 +74,7 @@ def _open(images: Tensor, probe: Probe, standing: Tensor) -> _Lane:
         network=copy.deepcopy(view.network),
         augmentation=replace(view.augmentation, uniforms=view.augmentation.uniforms.to(images.device, copy=True)),
     )
-    held = Probe(own, probe.cell_means.clone(), probe.part_means.clone())
+    held = Probe(own, probe.cells.clone(), probe.parts.clone())
     return _Lane(images.detach().clone().requires_grad_(), held, standing.clone())
 
 
@@ -85,8 +85,8 @@ def _load(lane: _Lane, images: Tensor, probe: Probe, standing: Tensor) -> None:
         *zip(held.network.parameters(), probe.view.network.parameters(), strict=True),
         *zip(held.network.buffers(), probe.view.network.buffers(), strict=True),
         (held.augmentation.uniforms, probe.view.augmentation.uniforms),
-        (lane.probe.cell_means, probe.cell_means),
-        (lane.probe.part_means, probe.part_means),
+        (lane.probe.cells, probe.cells),
+        (lane.probe.parts, probe.parts),
         (lane.images, images),
         (lane.standing, standing),
     ]

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dgdd_cli.augment import for_dataset, parse
-from dgdd_cli.config import Recipe, Risk
+from dgdd_cli.config import Probes, Recipe, Risk
 from dgdd_cli.errors import UsageError
 
-TAIL_RISKS = ("cvar", "cvar-within", "mean-max")
+TAIL = 0.75  # of three or four domains all but the one that fares best
+RATE = 0.1  # of group-DRO, per loss in units of the mean loss
+RESERVOIR = 16  # samples a cell
+
+# What each risk reads beside its groups; everything else that is given for it is refused.
+READS: dict[str, dict[str, float]] = {
+    "mean": {},
+    "cvar": {"tail": TAIL},
+    "cvar-within": {"tail": TAIL},
+    "mean-max": {"tail": TAIL},
+    "group-dro": {"rate": RATE, "adjustment": 0.0},
+}
 
 
 def complete(recipe: Recipe, dataset: str) -> Recipe:
@@ -29,13 +42,22 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
         raise UsageError("a trajectory is the life of a network in gradient matching", hint="--method dc, dsa or rdd")
     elif recipe.probes and recipe.probes.select != "random":
         raise UsageError("only gradient matching selects representatives", hint="--method rdd")
+    update: dict[str, Any] = {}
     if recipe.risk:
-        _check_risk(recipe, recipe.risk)
-    if recipe.probes is None:
-        return recipe
-    augment = for_dataset(recipe.probes.augment, dataset)
+        update["risk"] = _complete_risk(recipe, recipe.risk)
+    if recipe.probes:
+        update["probes"] = _complete_probes(recipe, recipe.probes, dataset)
+    return recipe.model_copy(update=update)
+
+
+def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
+    augment = for_dataset(probes.augment, dataset)
     parse(augment)
-    return recipe.model_copy(update={"probes": recipe.probes.model_copy(update={"augment": augment})})
+    samples = recipe.matching is not None and recipe.matching.name == "mmd"
+    if probes.reservoir is not None and not samples:
+        raise UsageError("only an objective that compares with samples holds a reservoir", hint="--method mmd")
+    reservoir = (probes.reservoir or RESERVOIR) if samples else None
+    return probes.model_copy(update={"augment": augment, "reservoir": reservoir})
 
 
 def _check_gradient_matching(recipe: Recipe) -> None:
@@ -56,20 +78,21 @@ def _check_gradient_matching(recipe: Recipe) -> None:
         )
 
 
-def _check_risk(recipe: Recipe, risk: Risk) -> None:
+def _complete_risk(recipe: Recipe, risk: Risk) -> Risk:
     if recipe.matching is None:
         raise UsageError(
             "a risk weighs matching losses, and this method selects real images: it has none",
             hint="--method dm, sgs, dsa or rdd",
         )
-    given = risk.model_fields_set
-    if "tail" in given and risk.name not in TAIL_RISKS:
+    reads = READS[risk.name]
+    given = {key: getattr(risk, key) for key in ("tail", "rate", "adjustment") if getattr(risk, key) is not None}
+    if "tail" in given and "tail" not in reads:
         raise UsageError(f"the risk {risk.name!r} has no tail", hint="--risk cvar --cvar-tail 0.5")
-    for key in ("rate", "adjustment"):
-        if key in given and risk.name != "group-dro":
-            raise UsageError(f"risk.{key} belongs to group-dro, not to {risk.name!r}", hint="--risk group-dro")
-    if recipe.matching.name == "dm" and risk.name == "cvar-within" and risk.groups != "domain":
+    if foreign := given.keys() - reads.keys():
+        raise UsageError(f"risk.{min(foreign)} belongs to group-dro, not to {risk.name!r}", hint="--risk group-dro")
+    if recipe.matching.name != "gradient" and risk.name == "cvar-within" and risk.groups != "domain":
         raise UsageError(
             "distribution matching has one loss for each class and group: within a group of one class there is no tail",
             hint="--risk cvar takes it over the groups; --groups domain has a loss for each class",
         )
+    return risk.model_copy(update=reads | given)

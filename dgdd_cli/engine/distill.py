@@ -30,7 +30,7 @@ from dgdd_cli.engine.step import (
     uniform_standing,
 )
 from dgdd_cli.engine.trajectory import gradient_matching
-from dgdd_cli.engine.views import CHUNK, make_view
+from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.synthesis.initial import balanced_rows, kmeans_rows, random_rows
@@ -58,9 +58,8 @@ def initial_state(source: DomainDataset, recipe: Recipe, *, ipc: int, seed: int,
         probes = (recipe.probes or Probes()).model_copy(update={"augment": "none"})
         view = make_view(source, probes, normalisation_of(source), seed, 0, device)
 
-        @torch.no_grad()
         def features(images: Tensor) -> Tensor:
-            return torch.cat([view(to_unit(part.to(device))).cpu() for part in images.split(CHUNK)])
+            return image_features(view, images.to(device)).cpu()
 
         rows = kmeans_rows(source, ipc, generator, features)
     images = to_unit(source.images[rows]).to(device)
@@ -159,6 +158,7 @@ def _distribution_steps(
         device=device,
         progress=progress,
         parts=parts.partition if parts else None,
+        samples=probes.reservoir or 0,
         ranks=ranks,
         cache=cache,
         note=note,

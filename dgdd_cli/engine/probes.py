@@ -20,7 +20,7 @@ from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.bank import Shelf, fill_bank, shelf_name
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.seeds import stream
-from dgdd_cli.engine.views import Partition, View, make_view, subset_features
+from dgdd_cli.engine.views import Partition, View, image_features, make_view, subset_features
 from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import Progress
 
@@ -29,11 +29,14 @@ VIEWS_KEPT = 256  # networks of a bank that stay built; others are drawn again w
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A view and mean features through it: of every cell of the source set (C, D, F), of every part (P, F)."""
+    """A view and what is known through it: of every cell of the source set, and of every part of a risk.
+
+    Mean features (C, D, F) and (P, F), or the features of R samples, (C, D, R, F) and (P, R, F).
+    """
 
     view: View
-    cell_means: Tensor
-    part_means: Tensor  # P = 0 without a risk
+    cells: Tensor
+    parts: Tensor  # P = 0 without a risk
 
 
 def probe_source(
@@ -46,6 +49,7 @@ def probe_source(
     device: torch.device,
     progress: Progress,
     parts: Partition | None = None,
+    samples: int = 0,
     ranks: Ranks = ALONE,
     cache: Path | None = None,
     note: Callable[[str], None] = lambda line: None,
@@ -53,22 +57,38 @@ def probe_source(
     """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`, or taken
     from the folder `cache`; one that has no room raises UsageError with the estimate before it starts. Of a bank every
     rank holds its share, the probes whose number leaves its rank; fresh probes are dealt to the ranks in turn.
-    `parts` are the subsets that a risk is about (see risk_parts.py)."""
+    `parts` are the subsets that a risk is about (see risk_parts.py). With `samples` R the probes hold the features of R
+    random images of each subset, other ones for every probe, instead of the means."""
     shape = (len(source.class_names), len(source.domain_names))
     images = source.images.to(device)
     cells = Partition((source.labels * shape[1] + source.domains).to(device), shape[0] * shape[1])
     partitions = [cells] if parts is None else [cells, Partition(parts.ids.to(device), parts.count)]
-    counts = [partition.count for partition in partitions]
+    each = (samples,) if samples else ()
+    counts = [partition.count * max(1, samples) for partition in partitions]
 
     def view_of(index: int) -> View:
         return make_view(source, settings, normalisation, seed, index, device)
 
-    def probe_of(view: View, means: Sequence[Tensor]) -> Probe:
-        return Probe(view, means[0].view(*shape, -1), means[1] if len(means) > 1 else means[0][:0])
+    def probe_of(view: View, found: Sequence[Tensor]) -> Probe:
+        width = found[0].shape[-1]
+        of_parts = found[1] if len(found) > 1 else found[0][:0]
+        return Probe(view, found[0].view(*shape, *each, width), of_parts.view(-1, *each, width))
+
+    def statistics(view: View, index: int) -> list[Tensor]:
+        """What a bank holds of each partition: (count, F), or (count · R, F)."""
+        if not samples:
+            return subset_features(view, images, partitions)
+        found = []
+        for partition, name in zip(partitions, ("reservoir", "parts reservoir"), strict=False):
+            rows = sample_subsets(partition, samples, stream(seed, "probe", index, name), fill=True)
+            found.append(image_features(view, images[rows]))
+        return found
 
     def sampled(step: int) -> Probe:
         index = step * ranks.size + ranks.rank
         view = view_of(index)
+        if samples:
+            return probe_of(view, statistics(view, index))
         means = []
         for partition, name in zip(partitions, ("batch", "parts"), strict=False):
             rows = sample_subsets(partition, settings.batch, stream(seed, "probe", index, name))
@@ -85,11 +105,11 @@ def probe_source(
     mine = range(settings.bank_size)[ranks.rank :: ranks.size][:steps]
     view_kept = lru_cache(VIEWS_KEPT)(view_of)
     bank = fill_bank(
-        lambda index: torch.cat(subset_features(view_kept(index), images, partitions)),
+        lambda index: torch.cat(statistics(view_kept(index), index)),
         mine,
         (sum(counts), view_kept(0).network.classifier.in_features),
         device=device,
-        shelf=_shelf(cache, source, settings, normalisation, seed, mine, device, parts),
+        shelf=_shelf(cache, source, settings, normalisation, seed, mine, device, parts, samples),
         progress=progress,
         note=note,
     )
@@ -111,13 +131,15 @@ def _shelf(
     indices: range,
     device: torch.device,
     parts: Partition | None,
+    samples: int,
 ) -> Shelf | None:
     if cache is None:
         return None
     facts = [
         source.name,
         *(source.class_names, source.domain_names, source.image_size),
-        settings.model_dump(mode="json", exclude={"source", "batch", "select"}),
+        settings.model_dump(mode="json", exclude={"source", "batch", "select", "reservoir"}),
+        samples,
         *(normalisation.mean, normalisation.std),
         *(seed, indices.start, indices.step, len(indices)),
         *(device.type, torch.get_num_threads(), torch.__version__),
@@ -126,10 +148,17 @@ def _shelf(
     return Shelf(cache / "banks", shelf_name(facts), source.fingerprint())
 
 
-def sample_subsets(partition: Partition, batch: int, generator: torch.Generator) -> Tensor:
-    """At most `batch` random rows of every subset, int64, subset by subset."""
+def sample_subsets(partition: Partition, batch: int, generator: torch.Generator, *, fill: bool = False) -> Tensor:
+    """At most `batch` random rows of every subset, int64, subset by subset.
+
+    With `fill` exactly `batch`: a smaller subset repeats its rows, and one without images gives row 0.
+    """
     picks = []
     for subset in range(partition.count):
         rows = (partition.ids == subset).nonzero().squeeze(1)
-        picks.append(rows[torch.randperm(len(rows), generator=generator)[:batch].to(rows.device)])
+        drawn = rows[torch.randperm(len(rows), generator=generator)[:batch].to(rows.device)]
+        if fill and len(drawn) < batch:
+            drawn = drawn if len(drawn) else drawn.new_zeros(1)
+            drawn = drawn[torch.arange(batch, device=drawn.device) % len(drawn)]
+        picks.append(drawn)
     return torch.cat(picks)

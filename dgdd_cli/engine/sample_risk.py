@@ -43,8 +43,8 @@ def sample_risk(risk: Risk | None, parts: RiskParts | None, *, within_classes: b
                 torch.where(sizes > 0, images, 0),
                 blocks=blocks,
                 num_blocks=count,
-                rate=risk.rate,
-                adjustment=risk.adjustment,
+                rate=risk.rate or 0.0,
+                adjustment=risk.adjustment or 0.0,
             )
         found = group_risk(
             losses,
@@ -53,7 +53,7 @@ def sample_risk(risk: Risk | None, parts: RiskParts | None, *, within_classes: b
             blocks=blocks,
             num_blocks=count,
             name=risk.name,
-            tail=risk.tail,
+            tail=risk.tail or 1.0,
             standing=standing if risk.name == "group-dro" else None,
         )
         return found.values.sum()

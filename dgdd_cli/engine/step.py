@@ -56,12 +56,18 @@ StepGradient = Callable[[Tensor, Probe, Tensor], Stepped]
 
 
 def average(matching: Matching, cells: Cells) -> Pooled:
-    """Σ_c ℓ(mean f(S_c), Σ_d w_{c,d} μ_{c,d}): every class answers for the weighted mean of its domains."""
+    """Σ_c ℓ(mean f(S_c), Σ_d w_{c,d} μ_{c,d}): every class answers for the weighted mean of its domains.
+
+    An objective that compares with samples has no mean to answer for: its losses are averaged, Σ_{c,d} w_{c,d} ℓ_{c,d}.
+    """
     objective = OBJECTIVES[matching.name]
 
     def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
-        targets = (cells.weights[:, :, None] * probe.cell_means).sum(1)  # (C, F)
-        return objective(features, cells.of_class, targets).sum(), standing
+        if objective.samples:
+            each = [objective.losses(features, cells.of_class, samples) for samples in probe.cells.unbind(1)]
+            return (cells.weights * torch.stack(each, 1)).sum(), standing
+        targets = (cells.weights[:, :, None] * probe.cells).sum(1)  # (C, F)
+        return objective.losses(features, cells.of_class, targets).sum(), standing
 
     return loss
 
@@ -77,7 +83,7 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells) -> P
     scale = len(cells.of_class) / parts.block_count
 
     def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
-        losses = objective(features, of_part, probe.part_means)  # (P,)
+        losses = objective.losses(features, of_part, probe.parts)  # (P,)
         if risk.name == "group-dro":
             standing = accumulate(risk, parts, losses.detach() / losses.detach().mean(), standing)
         found = group_risk(
@@ -87,7 +93,7 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells) -> P
             blocks=parts.blocks,
             num_blocks=parts.block_count,
             name=risk.name,
-            tail=risk.tail,
+            tail=risk.tail or 1.0,
             standing=standing if risk.name == "group-dro" else None,
         )
         return scale * found.values.sum(), standing
@@ -105,8 +111,8 @@ def accumulate(risk: Risk, parts: RiskParts, losses: Tensor, standing: Tensor) -
         parts.group_images,
         blocks=parts.blocks,
         num_blocks=parts.block_count,
-        rate=risk.rate,
-        adjustment=risk.adjustment,
+        rate=risk.rate or 0.0,
+        adjustment=risk.adjustment or 0.0,
     )
 
 
@@ -145,9 +151,8 @@ def surgical_gradient(
     """The pooled gradient after spectral surgery: one forward, D + 1 vector-Jacobian products.
 
     The domain-wise gradients g_d = ∂L_d/∂S also give the pooled one, Σ_d w_d g_d, because the gradient of a squared
-    distance is linear in its target; an objective without that property is differentiated D times just the same and
-    pooled as the weighted sum of its domain-wise losses. A `pooled` loss of another kind, a risk, takes the place of
-    that sum and costs one product more.
+    distance is linear in its target, and losses on samples are averaged. A `pooled` loss of another kind, a risk,
+    takes the place of that sum and costs one product more.
     """
     objective = OBJECTIVES[matching.name]
     classes, sources = cells.present.shape
@@ -161,10 +166,10 @@ def surgical_gradient(
     def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
         features = probe.view(images)
         losses = [
-            torch.dot(objective(features, cells.of_class, probe.cell_means[:, d]), cells.present[:, d].float())
+            torch.dot(objective.losses(features, cells.of_class, probe.cells[:, d]), cells.present[:, d].float())
             for d in range(sources)
         ]
-        losses.append(torch.dot(objective(features, cells.of_cell, probe.cell_means.flatten(0, 1)), dedication))
+        losses.append(torch.dot(objective.losses(features, cells.of_cell, probe.cells.flatten(0, 1)), dedication))
         loss, standing = report(features if pooled else features.detach(), probe, standing)
         losses += [loss] if pooled else []
         gradients = (batched_products if images.is_cuda else single_products)(losses, images)

@@ -78,3 +78,9 @@ def subset_features(view: View, images: Tensor, partitions: Sequence[Partition])
     assert totals, "the source set has images: check_cells refuses an empty one"
     sizes = [torch.bincount(p.ids, minlength=p.count).clamp_min(1) for p in partitions]
     return [(total / size[:, None]).to(torch.float32) for total, size in zip(totals, sizes, strict=True)]
+
+
+@torch.no_grad()
+def image_features(view: View, images: Tensor) -> Tensor:
+    """Features of images uint8 (N, 3, H, W), float32 (N, F)."""
+    return torch.cat([view(to_unit(part)).float() for part in images.split(CHUNK)])

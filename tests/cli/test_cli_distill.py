@@ -37,7 +37,7 @@ def error_of(capsys) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("method", ["dm", "dm-balanced", "sgs"])
+@pytest.mark.parametrize("method", ["dm", "dm-balanced", "mmd", "sgs"])
 def test_matching_methods_write_a_bundle_that_moved(shapes_folder, tmp_path, method):
     out = tmp_path / "b.safetensors"
     assert distill(shapes_folder, out, "--method", method, "--steps", "3") == 0

@@ -44,7 +44,7 @@ def refusal(capsys) -> str:
     return captured.err
 
 
-@pytest.mark.parametrize("method", ["dm", "sgs"])
+@pytest.mark.parametrize("method", ["dm", "mmd", "sgs"])
 @pytest.mark.parametrize(
     "risk",
     [

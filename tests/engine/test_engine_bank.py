@@ -131,7 +131,7 @@ def test_runs_share_a_bank_and_a_changed_dataset_does_not(shapes, tmp_path):
         at = probe_source(
             dataset, probes, NORM, seed=seed, steps=3, device=CPU, progress=silent, cache=tmp_path, note=notes.append
         )
-        return torch.stack([at(step).cell_means for step in range(3)])
+        return torch.stack([at(step).cells for step in range(3)])
 
     dataset = shapes()
     first = bank_of(dataset)

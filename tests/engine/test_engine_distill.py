@@ -36,7 +36,7 @@ def plain(source, chosen: Recipe, ipc: int) -> torch.Tensor:
         probe = at(step)
         pixels = images.clone().requires_grad_()
         features = probe.view(pixels)
-        loss = sum((features[state.labels == c].mean(0) - probe.cell_means[c].mean(0)).square().sum() for c in range(3))
+        loss = sum((features[state.labels == c].mean(0) - probe.cells[c].mean(0)).square().sum() for c in range(3))
         loss.backward()
         velocity = optimiser.momentum * velocity + pixels.grad
         rate = optimiser.image_rate * ipc / 10

@@ -46,10 +46,10 @@ def test_parts_are_seen_beside_the_cells(shapes):
         probes = settings(source=source, batch=100)
         at = probe_source(dataset, probes, NORM, seed=0, steps=2, device=CPU, progress=silent, parts=parts)
         plain = source_of(dataset, probes, steps=2)
-        torch.testing.assert_close(at(0).cell_means, plain(0).cell_means)
+        torch.testing.assert_close(at(0).cells, plain(0).cells)
         (expected,) = subset_features(at(0).view, dataset.images, [parts])
-        torch.testing.assert_close(at(0).part_means, expected)
-        assert plain(0).part_means.shape == (0, expected.shape[1])
+        torch.testing.assert_close(at(0).parts, expected)
+        assert plain(0).parts.shape == (0, expected.shape[1])
 
 
 def test_a_bank_visits_every_probe_once_a_turn(shapes):
@@ -66,15 +66,15 @@ def test_a_bank_is_no_larger_than_the_run(shapes):
 
 def test_fresh_probes_differ_at_every_step_and_repeat_by_seed(shapes):
     at, again, other = (source_of(shapes(), settings(source="fresh"), seed=s) for s in (0, 0, 1))
-    assert torch.equal(at(4).cell_means, again(4).cell_means)
-    assert not torch.equal(at(4).cell_means, at(5).cell_means)
-    assert not torch.equal(at(4).cell_means, other(4).cell_means)
+    assert torch.equal(at(4).cells, again(4).cells)
+    assert not torch.equal(at(4).cells, at(5).cells)
+    assert not torch.equal(at(4).cells, other(4).cells)
 
 
 def test_fresh_probes_see_a_sample_of_each_cell(shapes):
     dataset = shapes(per_cell=6)
-    exact = source_of(dataset, settings(source="fresh", batch=6))(0).cell_means
-    sampled = source_of(dataset, settings(source="fresh", batch=2))(0).cell_means
+    exact = source_of(dataset, settings(source="fresh", batch=6))(0).cells
+    sampled = source_of(dataset, settings(source="fresh", batch=2))(0).cells
     assert not torch.allclose(exact, sampled)
     view = source_of(dataset, settings(source="fresh"))(0).view
     (whole,) = subset_features(view, dataset.images, [Partition(dataset.labels * 3 + dataset.domains, 9)])
@@ -90,3 +90,22 @@ def test_networks_stay_frozen(shapes):
 def test_a_bad_probe_source_is_refused(source):
     with pytest.raises(ValueError, match="source"):
         settings(source=source)
+
+
+@pytest.mark.parametrize("source", ["bank:2", "fresh"])
+def test_reservoirs_hold_features_of_images_of_their_cell(shapes, source):
+    dataset = shapes(per_cell=4)
+    parts = Partition(torch.arange(len(dataset)) % 5, 5)
+    at = probe_source(
+        dataset, settings(source=source), NORM, seed=0, steps=2, device=CPU, progress=silent, parts=parts, samples=6
+    )
+    features = at(0).view(dataset.images.float() / 255)
+    assert at(0).cells.shape == (3, 3, 6, features.shape[1])
+    assert at(0).parts.shape == (5, 6, features.shape[1])
+    for c in range(3):
+        for d in range(3):
+            own = features[(dataset.labels == c) & (dataset.domains == d)]
+            distances = torch.cdist(at(0).cells[c, d], own)
+            assert distances.min(1).values.max() < 1e-3
+            assert len(distances.argmin(1).unique()) == 4  # all there are, the first of them again
+    assert not torch.equal(at(0).cells, at(1).cells)

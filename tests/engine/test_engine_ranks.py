@@ -28,7 +28,7 @@ def probes(dataset, source: str, ranks: Ranks = ALONE, steps: int = 4):
     norm = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
     settings = Probes(width=4, augment="crop", source=source, batch=2)
     at = probe_source(dataset, settings, norm, seed=0, steps=steps, device=CPU, progress=silent, ranks=ranks)
-    return [at(step).cell_means for step in range(steps)]
+    return [at(step).cells for step in range(steps)]
 
 
 def distinct(means: list[torch.Tensor]) -> set[bytes]:

@@ -42,7 +42,7 @@ def domain_losses(probe) -> torch.Tensor:
     """‖mean f(S_c) − μ_{c,d}‖² for each class and domain, (C, D)."""
     features = probe.view(images())
     own = torch.stack([rows.mean(0) for rows in features.view(3, 3, -1)])
-    return (own[:, None] - probe.cell_means).square().sum(2)
+    return (own[:, None] - probe.cells).square().sum(2)
 
 
 def step_with(dataset, risk: Risk, standing=None, surgery: Surgery | None = None):
@@ -79,7 +79,7 @@ def test_the_gradient_of_a_risk_is_that_of_its_worst_domain(shapes):
     pixels = images()
     features = probe.view(pixels)
     own = torch.stack([rows.mean(0) for rows in features.view(3, 3, -1)])
-    losses = (own[:, None] - probe.cell_means).square().sum(2)
+    losses = (own[:, None] - probe.cells).square().sum(2)
     worst = int(losses.sum(0).argmax())
     torch.testing.assert_close(found.update, torch.autograd.grad(losses[:, worst].sum(), pixels)[0])
 

@@ -91,7 +91,7 @@ def test_an_empty_cell_pulls_at_nothing(shapes):
     cells = describe_cells(LABELS, domains, counts, "equal")
     gradient = surgical_gradient(Matching(), Surgery(), cells)
     one = gradient(images(), probe, NOBODY).update
-    probe.cell_means[0, 2] = 1e6  # whatever stands there must not be read
+    probe.cells[0, 2] = 1e6  # whatever stands there must not be read
     other = gradient(images(), probe, NOBODY).update
     torch.testing.assert_close(one, other)
 
@@ -102,6 +102,6 @@ def test_batched_products_are_the_single_ones(shapes):
 
     def losses() -> list[torch.Tensor]:
         features = probe.view(pixels)
-        return [(features.view(3, 3, -1)[c].mean(0) - probe.cell_means[c, 0]).square().sum() for c in range(3)]
+        return [(features.view(3, 3, -1)[c].mean(0) - probe.cells[c, 0]).square().sum() for c in range(3)]
 
     torch.testing.assert_close(batched_products(losses(), pixels), single_products(losses(), pixels))
