@@ -97,7 +97,7 @@ KernelsOption = Annotated[
         "--kernels",
         envvar="DGDD_KERNELS",
         metavar="<auto|triton|torch>",
-        help="Spectral surgery in Triton or in plain torch; `dgdd inspect` says which is chosen and why.",
+        help="Surgery and risks in Triton or in plain torch; `dgdd inspect` says which is chosen and why.",
         rich_help_panel=RUNTIME,
     ),
 ]

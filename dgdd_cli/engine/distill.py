@@ -92,10 +92,12 @@ def distill(
     every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. On one type
     of machine the result depends on nothing but the arguments.
     """
-    if recipe.surgery:
+    if recipe.surgery or recipe.risk:
         choose(kernels, device, torch.float32)  # refuses now, not after the bank
     elif kernels != "auto":
-        raise UsageError("--kernels chooses how surgery is computed: this method has none", hint="--method sgs")
+        raise UsageError(
+            "--kernels chooses how surgery and risks are computed: this method has neither", hint="--method sgs"
+        )
     state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
     state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
     parts = risk_parts(source, groups).to(device) if groups else None
@@ -104,7 +106,7 @@ def distill(
     if recipe.matching and recipe.probes and recipe.optimiser:
         try:
             if recipe.matching.name == "gradient":
-                steps = _gradient_steps(source, recipe, state, parts, seed, device, ranks)
+                steps = _gradient_steps(source, recipe, state, parts, seed, device, kernels, ranks)
             else:
                 steps = _distribution_steps(
                     source, recipe, state, parts, seed, device, kernels, ranks, cache, progress, note
@@ -144,7 +146,7 @@ def _distribution_steps(
     assert probes
     assert optimiser
     cells = describe_cells(state.labels, state.domains, source.counts().to(device), matching.weights)
-    risked = at_risk(matching, recipe.risk, parts, cells) if recipe.risk and parts else None
+    risked = at_risk(matching, recipe.risk, parts, cells, kernels=kernels) if recipe.risk and parts else None
     if recipe.surgery:
         gradient = surgical_gradient(matching, recipe.surgery, cells, risked, kernels=kernels)
     else:
@@ -175,6 +177,7 @@ def _gradient_steps(
     parts: RiskParts | None,
     seed: int,
     device: torch.device,
+    kernels: str,
     ranks: Ranks,
 ) -> Steps:
     """Matching of parameter gradients through networks that are trained as they go."""
@@ -193,6 +196,7 @@ def _gradient_steps(
         normalisation=normalisation_of(source),
         seed=seed,
         device=device,
+        kernels=kernels,
         ranks=ranks,
     )
     return Steps(gradient, resumable=lambda step: step % trajectory.length == 0)

@@ -14,7 +14,9 @@ from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
 SampleRisk = Callable[[Tensor, Tensor], Tensor]  # losses (n,), rows of the source set (n,) -> scalar
 
 
-def sample_risk(risk: Risk | None, parts: RiskParts | None, *, within_classes: bool) -> SampleRisk:
+def sample_risk(
+    risk: Risk | None, parts: RiskParts | None, *, within_classes: bool, kernels: str = "auto"
+) -> SampleRisk:
     """The risk of losses (n,) of the source images `rows` (n,), a scalar differentiable in the losses.
 
     `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
@@ -55,6 +57,7 @@ def sample_risk(risk: Risk | None, parts: RiskParts | None, *, within_classes: b
             name=risk.name,
             tail=risk.tail or 1.0,
             standing=standing if risk.name == "group-dro" else None,
+            kernels=kernels,
         )
         return found.values.sum()
 

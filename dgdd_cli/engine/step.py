@@ -72,7 +72,7 @@ def average(matching: Matching, cells: Cells) -> Pooled:
     return loss
 
 
-def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells) -> Pooled:
+def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, kernels: str = "auto") -> Pooled:
     """The risk over groups of ℓ(mean f(S_c), μ_{c,g}), summed over classes: every class answers for each of its parts.
 
     Groups that span classes hold the mean over their classes, so their risk counts once for each class. Group-DRO
@@ -95,6 +95,7 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells) -> P
             name=risk.name,
             tail=risk.tail or 1.0,
             standing=standing if risk.name == "group-dro" else None,
+            kernels=kernels,
         )
         return scale * found.values.sum(), standing
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dgdd_cli.augment import draw
@@ -52,6 +52,7 @@ def gradient_matching(
     normalisation: Normalisation,
     seed: int,
     device: torch.device,
+    kernels: str = "auto",
     ranks: Ranks = ALONE,
 ) -> Callable[[Tensor, int, Tensor], Stepped]:
     """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
@@ -87,7 +88,7 @@ def gradient_matching(
 
             chosen = draw_representatives(strata, probes.batch, stream(seed, "probe", index, "batch"), features)
         optimiser = torch.optim.SGD(network.parameters(), lr=trajectory.rate, momentum=trajectory.momentum)
-        risks = [sample_risk(risk, parts, within_classes=within) for within in (True, False)]
+        risks = [sample_risk(risk, parts, within_classes=within, kernels=kernels) for within in (True, False)]
         return _Life(index, network, optimiser, chosen, *risks)
 
     def train(life: _Life, images: Tensor, step: int) -> None:
@@ -156,8 +157,3 @@ def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) 
     if parts is not None:
         return parts.partition.ids.cpu()
     return source.domains if matching.weights == "equal" else torch.zeros_like(source.domains)
-
-
-def can_match(network: nn.Module) -> bool:
-    """Whether per-class gradients are defined: not where batch normalisation mixes the images of all classes."""
-    return not any(True for _ in network.buffers())
