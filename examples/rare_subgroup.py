@@ -104,7 +104,10 @@ def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[s
 
 
 def dgdd(*arguments: str) -> str:
-    run = subprocess.run([sys.executable, "-m", "dgdd_cli", *arguments], capture_output=True, text=True)
+    kept = ("DGDD_CACHE", "DGDD_OFFLINE")  # a setting of somebody's shell would change what is compared
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DGDD_") or key in kept}
+    command = [sys.executable, "-m", "dgdd_cli", *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode:
         raise SystemExit(f"dgdd {shlex.join(arguments)}\nexit code {run.returncode}\n{run.stderr}")
     return run.stdout
@@ -121,6 +124,8 @@ def write_sets(options: argparse.Namespace, folder: Path, seed: int) -> dict[str
     located = locate(options.dataset, data_dir=options.data)
     domains = options.domains.split(",") if options.domains else list(located.domain_names)
     data = read(located, image_size=options.image_size, domains=domains)
+    if options.rare not in domains:
+        raise SystemExit(f"--rare {options.rare}: the domains are {', '.join(domains)}")
     rare, classes = data.domain_names.index(options.rare), len(data.class_names)
     cells = {}
     for d in range(len(domains)):

@@ -141,10 +141,19 @@ def resolve(flags: Mapping[str, Any], *, file: Path | None = None, assignments: 
     layered = merge(merge(given, flags), merge(top, {"recipe": assigned} if assigned else {}))
     method = str(layered.get("method", Distillation.model_fields["method"].default))
     recipe = tomllib.loads(recipe_text(method))
-    asked = _at(layered, "recipe", "risk", "name")
-    if "risk" in recipe and asked not in (None, recipe["risk"]["name"]):  # another risk has other numbers
-        recipe["risk"] = {key: value for key, value in recipe["risk"].items() if key == "groups"}
-    return validate(Distillation, merge({"method": method, "recipe": recipe}, layered))
+    over = merge(flags, merge(top, {"recipe": assigned} if assigned else {}))
+    under = _without_numbers({"recipe": recipe}, _at(layered, "recipe", "risk", "name"))
+    under = merge({"method": method, **under}, _without_numbers(given, _at(over, "recipe", "risk", "name")))
+    return validate(Distillation, merge(under, over))
+
+
+def _without_numbers(layer: Mapping[str, Any], asked: Any) -> dict[str, Any]:
+    """A layer without the numbers of its risk where a layer above asks for another one, which has other numbers."""
+    risk = _at(layer, "recipe", "risk")
+    if not isinstance(risk, Mapping) or asked in (None, risk.get("name")):
+        return dict(layer)
+    kept = {key: value for key, value in risk.items() if key == "groups"}
+    return {**layer, "recipe": {**layer["recipe"], "risk": kept}}
 
 
 def _at(values: Any, *path: str) -> Any:

@@ -74,7 +74,7 @@ class Risk(Settings):
     defaults of the risk that reads them (see engine/complete.py).
     """
 
-    name: Literal["mean", "cvar", "cvar-within", "mean-max", "group-dro"] = "cvar"
+    name: Literal["mean", "cvar", "cvar-within", "mean-max", "group-dro"]
     groups: Name = "domain"
     tail: Annotated[float, Field(gt=0, le=1)] | None = None
     rate: Positive | None = None

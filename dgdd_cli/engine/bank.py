@@ -68,9 +68,7 @@ def fill_bank(
     if shelf is not None and (found := _take(shelf, (len(indices), *shape), note)) is not None:
         return found if mapped else found.clone().to(device)
     if shelf is not None and mapped:
-        shelf.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=shelf.folder, prefix=".writing-", suffix=".tmp")
-        os.close(handle)
+        temporary = _reserve(shelf, size)
         try:
             bank = torch.from_file(temporary, shared=True, size=size // 4).view(len(indices), *shape)
             _compute(compute, indices, bank, progress)
@@ -84,6 +82,28 @@ def fill_bank(
     if shelf is not None:
         _store(shelf, bank.cpu(), note)
     return bank
+
+
+def _reserve(shelf: Shelf, size: int) -> str:
+    """A file of this size whose blocks are the disk's promise: a mapped write to a full disk would kill the process."""
+    temporary: str | None = None
+    try:
+        shelf.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=shelf.folder, prefix=".writing-", suffix=".tmp")
+        try:
+            os.truncate(handle, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle, 0, size)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise DgddError(
+            f"no room for a bank of {size / 2**30:.1f} GiB in {shelf.folder}: {error.strerror}",
+            hint="--cache-dir names another folder, --probes fresh needs none",
+        ) from error
+    return temporary
 
 
 def _compute(compute: Callable[[int], Tensor], indices: Sequence[int], bank: Tensor, progress: Progress) -> None:

@@ -32,9 +32,8 @@ class _Lane:
     replay: Callable[[], None] = lambda: None
 
 
-def captured(gradient: StepGradient, capture: Capture | None = None) -> StepGradient:
+def captured(gradient: StepGradient, capture: Capture) -> StepGradient:
     """`gradient` with the same results, recorded once for each operation of the augmentation and then replayed."""
-    record = capture or cuda_graph
     lanes: dict[str, _Lane] = {}
 
     def step(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
@@ -42,7 +41,7 @@ def captured(gradient: StepGradient, capture: Capture | None = None) -> StepGrad
         lane = lanes.get(operation)
         if lane is None:
             lane = lanes[operation] = _open(images, probe, standing)
-            lane.replay = record(lambda: _work(lane, gradient))
+            lane.replay = capture(lambda: _work(lane, gradient))
         _load(lane, images, probe, standing)
         lane.replay()
         assert lane.found is not None
@@ -52,18 +51,31 @@ def captured(gradient: StepGradient, capture: Capture | None = None) -> StepGrad
     return step
 
 
-def cuda_graph(work: Callable[[], None]) -> Callable[[], None]:
-    """Record `work` as a CUDA graph and return its replay."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UP):
-            work()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
+def cuda_graphs(device: torch.device) -> Capture:
+    """Recording of work as CUDA graphs on `device`, all in one memory pool: results are copied out before another
+    graph runs."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def capture(work: Callable[[], None]) -> Callable[[], None]:
+        with torch.cuda.device(device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UP):
+                    work()
+            torch.cuda.current_stream().wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            # other threads, such as the watchdog of NCCL, may go on calling CUDA meanwhile
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                work()
+
+        def replay() -> None:
+            with torch.cuda.device(device):
+                graph.replay()
+
+        return replay
+
+    return capture
 
 
 def _open(images: Tensor, probe: Probe, standing: Tensor) -> _Lane:

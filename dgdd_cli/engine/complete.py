@@ -90,9 +90,24 @@ def _complete_risk(recipe: Recipe, risk: Risk) -> Risk:
         raise UsageError(f"the risk {risk.name!r} has no tail", hint="--risk cvar --cvar-tail 0.5")
     if foreign := given.keys() - reads.keys():
         raise UsageError(f"risk.{min(foreign)} belongs to group-dro, not to {risk.name!r}", hint="--risk group-dro")
-    if recipe.matching.name != "gradient" and risk.name == "cvar-within" and risk.groups != "domain":
-        raise UsageError(
-            "distribution matching has one loss for each class and group: within a group of one class there is no tail",
-            hint="--risk cvar takes it over the groups; --groups domain has a loss for each class",
-        )
+    in_classes = risk.groups == "class-domain" or risk.groups.startswith("kmeans:")
+    if recipe.matching.name != "gradient" and in_classes:
+        if risk.name == "cvar-within" or (risk.name == "mean-max" and "tail" in given):
+            raise no_tail_within(risk.name)
+        reads = {} if risk.name == "mean-max" else reads
     return risk.model_copy(update=reads | given)
+
+
+def check_groups(recipe: Recipe, within_class: bool) -> None:
+    """Raise UsageError when the groups, now that they are read, leave the tail of the risk nothing to act on."""
+    risk, matching = recipe.risk, recipe.matching
+    if risk and matching and matching.name != "gradient" and within_class and risk.name == "cvar-within":
+        raise no_tail_within(risk.name)
+
+
+def no_tail_within(name: str) -> UsageError:
+    """Why a tail inside the groups of a class is refused."""
+    return UsageError(
+        f"distribution matching has one loss for each class and group: {name} finds no tail in a group of one class",
+        hint="--risk cvar takes it over the groups; --groups domain has a loss for each class",
+    )

@@ -12,7 +12,7 @@ from torch import Tensor
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.capture import captured
+from dgdd_cli.engine.capture import captured, cuda_graphs
 from dgdd_cli.engine.checkpoint import TENSORS, State
 from dgdd_cli.engine.groups import Groups
 from dgdd_cli.engine.loop import Keep, Steps, optimise
@@ -101,7 +101,8 @@ def distill(
     state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
     state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
     parts = risk_parts(source, groups).to(device) if groups else None
-    if parts and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
+    matches_means = recipe.matching is not None and recipe.matching.name != "gradient"
+    if parts and matches_means and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
         state = replace(state, standing=uniform_standing(parts))
     if recipe.matching and recipe.probes and recipe.optimiser:
         try:
@@ -111,8 +112,12 @@ def distill(
                 steps = _distribution_steps(
                     source, recipe, state, parts, seed, device, kernels, ranks, cache, progress, note
                 )
+            ranks.wait()
         except KeyboardInterrupt as interrupt:
-            raise Interrupted("interrupted before the first step") from interrupt
+            raise Interrupted(
+                f"interrupted before step {state.step + 1}",
+                hint="the same command with --resume continues the run" if state.step else None,
+            ) from interrupt
         state = optimise(
             state,
             steps,
@@ -166,7 +171,7 @@ def _distribution_steps(
         note=note,
     )
     if device.type == "cuda":
-        gradient = captured(gradient)
+        gradient = captured(gradient, cuda_graphs(device))
     return Steps(lambda images, step, standing: gradient(images, probe_at(step), standing))
 
 

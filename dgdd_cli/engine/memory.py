@@ -7,8 +7,11 @@ import os
 import platform
 import resource
 import sys
+from pathlib import Path
 
 import torch
+
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 # glibc's <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -38,6 +41,25 @@ def free_memory_bytes(device: torch.device) -> int | None:
     """Free memory of the device (for the CPU: of the machine); None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+    known = [free for free in (_available(), _left_in_container()) if free is not None]
+    return min(known, default=None)
+
+
+def _available() -> int | None:
+    """What Linux says it could give without swapping, the page cache included; elsewhere the pages that are unused."""
+    try:
+        lines = MEMINFO.read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+            return None
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_in_container() -> int | None:
+    """What the control group leaves, where it sets a limit."""
+    try:
+        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no such group, or "max"
         return None
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(0, limit - used)

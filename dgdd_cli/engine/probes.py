@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dgdd_cli import __version__
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.bank import Shelf, fill_bank, shelf_name
@@ -63,6 +64,7 @@ def probe_source(
     images = source.images.to(device)
     cells = Partition((source.labels * shape[1] + source.domains).to(device), shape[0] * shape[1])
     partitions = [cells] if parts is None else [cells, Partition(parts.ids.to(device), parts.count)]
+    indexed = [Partition(partition.ids.cpu(), partition.count) for partition in partitions]  # drawn from on the CPU
     each = (samples,) if samples else ()
     counts = [partition.count * max(1, samples) for partition in partitions]
 
@@ -79,9 +81,9 @@ def probe_source(
         if not samples:
             return subset_features(view, images, partitions)
         found = []
-        for partition, name in zip(partitions, ("reservoir", "parts reservoir"), strict=False):
+        for partition, name in zip(indexed, ("reservoir", "parts reservoir"), strict=False):
             rows = sample_subsets(partition, samples, stream(seed, "probe", index, name), fill=True)
-            found.append(image_features(view, images[rows]))
+            found.append(image_features(view, images[rows.to(device)]))
         return found
 
     def sampled(step: int) -> Probe:
@@ -90,9 +92,9 @@ def probe_source(
         if samples:
             return probe_of(view, statistics(view, index))
         means = []
-        for partition, name in zip(partitions, ("batch", "parts"), strict=False):
-            rows = sample_subsets(partition, settings.batch, stream(seed, "probe", index, name))
-            means += subset_features(view, images[rows], [partition.only(rows)])
+        for place, name in zip(range(len(partitions)), ("batch", "parts"), strict=False):
+            rows = sample_subsets(indexed[place], settings.batch, stream(seed, "probe", index, name)).to(device)
+            means += subset_features(view, images[rows], [partitions[place].only(rows)])
         return probe_of(view, means)
 
     if settings.bank_size is None:
@@ -138,27 +140,33 @@ def _shelf(
     facts = [
         source.name,
         *(source.class_names, source.domain_names, source.image_size),
+        shelf_name(source.domains.tolist()),  # pseudo-domains are no other images
         settings.model_dump(mode="json", exclude={"source", "batch", "select", "reservoir"}),
         samples,
         *(normalisation.mean, normalisation.std),
         *(seed, indices.start, indices.step, len(indices)),
-        *(device.type, torch.get_num_threads(), torch.__version__),
+        *(__version__, device.type, _arithmetic(device), torch.get_num_threads(), torch.__version__),
         None if parts is None else shelf_name(parts.ids.tolist()),
     ]
     return Shelf(cache / "banks", shelf_name(facts), source.fingerprint())
 
 
+def _arithmetic(device: torch.device) -> str:
+    """What decides how sums round on a device: its model, or the instructions of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+
+
 def sample_subsets(partition: Partition, batch: int, generator: torch.Generator, *, fill: bool = False) -> Tensor:
-    """At most `batch` random rows of every subset, int64, subset by subset.
+    """At most `batch` random rows of every subset of a partition on the CPU, int64, subset by subset.
 
     With `fill` exactly `batch`: a smaller subset repeats its rows, and one without images gives row 0.
     """
     picks = []
     for subset in range(partition.count):
         rows = (partition.ids == subset).nonzero().squeeze(1)
-        drawn = rows[torch.randperm(len(rows), generator=generator)[:batch].to(rows.device)]
+        drawn = rows[torch.randperm(len(rows), generator=generator)[:batch]]
         if fill and len(drawn) < batch:
             drawn = drawn if len(drawn) else drawn.new_zeros(1)
-            drawn = drawn[torch.arange(batch, device=drawn.device) % len(drawn)]
+            drawn = drawn[torch.arange(batch) % len(drawn)]
         picks.append(drawn)
     return torch.cat(picks)

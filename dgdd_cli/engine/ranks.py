@@ -14,6 +14,7 @@ from torch import Tensor
 from dgdd_cli.errors import DgddError, UsageError
 
 TIMEOUT = datetime.timedelta(seconds=50)  # a rank that died is noticed within a minute
+PATIENCE = datetime.timedelta(hours=12)  # for another rank's probe bank: one may find its own in the cache
 
 
 class RankLost(DgddError):
@@ -26,6 +27,7 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    patient: dist.ProcessGroup | None = None
 
     @property
     def leads(self) -> bool:
@@ -43,6 +45,15 @@ class Ranks:
                 f"rank {self.rank} lost contact with the other ranks", hint="the checkpoint is kept: run with --resume"
             ) from error
         return total / self.size
+
+    def wait(self) -> None:
+        """Wait until every rank is here, for hours if need be. Raises RankLost when one is gone."""
+        if self.size == 1:
+            return
+        try:
+            dist.barrier(self.patient)
+        except RuntimeError as error:
+            raise RankLost(f"rank {self.rank} waited for a rank that is gone") from error
 
 
 ALONE = Ranks()
@@ -71,7 +82,9 @@ def join(environment: Mapping[str, str], device: torch.device) -> Iterator[Ranks
     except (RuntimeError, ValueError) as error:
         raise DgddError(f"rank {rank} of {size} could not join the others: {error}") from error
     try:
-        yield Ranks(rank, size)
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        assert isinstance(patient, dist.ProcessGroup)  # every rank is a member
+        yield Ranks(rank, size, patient)
     finally:
         dist.destroy_process_group()
 

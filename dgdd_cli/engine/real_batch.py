@@ -35,7 +35,7 @@ def draw_batch(strata: Strata, size: int, generator: torch.Generator) -> ClassBa
 def draw_representatives(
     strata: Strata, size: int, generator: torch.Generator, features: Callable[[Tensor], Tensor]
 ) -> ClassBatch:
-    """The images nearest to `size` K-means centroids among twice as many random ones, for each class.
+    """The images nearest to `size` K-means centroids among twice as many dealt from the strata, for each class.
 
     `features` maps rows (n,) to (n, F); a class with at most `size` images gives all of them.
     """

@@ -24,6 +24,7 @@ class RiskParts:
     classes: Tensor  # (P,) int64
     groups: Tensor  # (P,) int64 in [0, G)
     group_images: Tensor  # (G,) int64
+    group_parts: Tensor  # (G,) int64
     blocks: Tensor  # (G,) int64 in [0, B)
     block_count: int
 
@@ -35,6 +36,7 @@ class RiskParts:
             classes=self.classes.to(device),
             groups=self.groups.to(device),
             group_images=self.group_images.to(device),
+            group_parts=self.group_parts.to(device),
             blocks=self.blocks.to(device),
         )
 
@@ -52,6 +54,7 @@ def risk_parts(source: DomainDataset, groups: Groups) -> RiskParts:
         classes=classes,
         groups=of_group,
         group_images=torch.bincount(groups.assignments, minlength=count),
+        group_parts=torch.bincount(of_group, minlength=count),
         blocks=blocks,
         block_count=len(source.class_names) if groups.within_class else 1,
     )

@@ -15,10 +15,11 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, save_checkpoint
+from dgdd_cli.engine.complete import check_groups
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.engine.distill import Distilled, distill
-from dgdd_cli.engine.groups import Groups, find_groups
+from dgdd_cli.engine.groups import NAMED, Groups, find_groups
 from dgdd_cli.engine.pseudo_domains import with_pseudo_domains
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.errors import DgddError, UsageError
@@ -68,7 +69,7 @@ def distil_to_bundle(
         warn(line)
     groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)
     facts = [styled.fingerprint(), chosen.device.type, str(ranks.size), groups.digest if groups else ""]
-    digest = run.digest(*facts)
+    digest = _without_paths(run).digest(*facts)
     state = None
     if resume and checkpoint.exists():
         state = load_checkpoint(checkpoint, digest)
@@ -112,6 +113,16 @@ def distil_to_bundle(
     return Finished(source, result, manifest)
 
 
+def _without_paths(run: Distillation) -> Distillation:
+    """The run without the names of its groups files, whose contents are facts: a moved file is the same file."""
+    risk = run.recipe.risk
+    if risk and risk.groups not in NAMED and not risk.groups.startswith("kmeans:"):
+        run = run.model_copy(
+            update={"recipe": run.recipe.model_copy(update={"risk": risk.model_copy(update={"groups": "file"})})}
+        )
+    return run.model_copy(update={"domains": "file" if run.domains else None})
+
+
 def _groups_of(
     run: Distillation,
     source: DomainDataset,
@@ -126,6 +137,7 @@ def _groups_of(
     spec = run.recipe.risk.groups
     of_domains = spec in ("domain", "class-domain")
     groups = find_groups(styled if of_domains else source, spec, seed=run.seed, cache=cache, progress=progress)
+    check_groups(run.recipe, groups.within_class)
     for line in groups.notes:
         note(line)
     return groups

@@ -11,19 +11,21 @@ from dgdd_cli.config import Risk
 from dgdd_cli.engine.risk_parts import RiskParts
 from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
 
-SampleRisk = Callable[[Tensor, Tensor], Tensor]  # losses (n,), rows of the source set (n,) -> scalar
+# losses (n,), rows of the source set int64 (n,), whether a row counts bool (n,) -> scalar
+SampleRisk = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def sample_risk(
     risk: Risk | None, parts: RiskParts | None, *, within_classes: bool, kernels: str = "auto"
 ) -> SampleRisk:
-    """The risk of losses (n,) of the source images `rows` (n,), a scalar differentiable in the losses.
+    """The risk of losses (n,) of the source images `rows` (n,) that count, a scalar differentiable in the losses.
 
     `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
-    otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call.
+    otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call, by
+    losses in units of their mean.
     """
     if risk is None or parts is None:
-        return lambda losses, rows: losses.mean()
+        return lambda losses, rows, counts: losses @ counts.to(losses.dtype) / counts.sum()
     if within_classes:
         of_image, blocks = parts.partition.ids, parts.classes
         images = torch.bincount(parts.partition.ids, minlength=parts.partition.count)
@@ -33,12 +35,15 @@ def sample_risk(
     groups, count = len(blocks), int(blocks.max()) + 1
     standing = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
 
-    def value(losses: Tensor, rows: Tensor) -> Tensor:
+    def value(losses: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
         nonlocal standing
-        own = of_image[rows.to(of_image.device)]
+        own = torch.where(counts, of_image[rows], -1)
         if risk.name == "group-dro":
-            sizes = torch.bincount(own, minlength=groups)
-            means = torch.zeros_like(standing).index_add_(0, own, losses.detach()) / sizes.clamp_min(1)
+            held, place = counts.to(losses.dtype), own.clamp_min(0)
+            sizes = torch.zeros_like(standing).index_add_(0, place, held)
+            totals = torch.zeros_like(standing).index_add_(0, place, losses.detach() * held)
+            unit = (totals.sum() / held.sum()).clamp_min(torch.finfo(losses.dtype).tiny)
+            means = totals / sizes.clamp_min(1) / unit
             standing = exponentiated_weights(
                 standing,
                 means,

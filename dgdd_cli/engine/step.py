@@ -75,17 +75,18 @@ def average(matching: Matching, cells: Cells) -> Pooled:
 def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, kernels: str = "auto") -> Pooled:
     """The risk over groups of ℓ(mean f(S_c), μ_{c,g}), summed over classes: every class answers for each of its parts.
 
-    Groups that span classes hold the mean over their classes, so their risk counts once for each class. Group-DRO
-    weighs by losses in units of their mean, so that its rate means the same for every network.
+    Groups that span classes hold the mean over their classes, so their risk counts once for each class. The weights of
+    mean-max sum to 2 and are halved: no risk makes longer steps than the average. Group-DRO weighs by losses in units
+    of their mean, so that its rate means the same for every network.
     """
     objective = OBJECTIVES[matching.name]
     of_part = cells.of_class[parts.classes]  # (P, N)
-    scale = len(cells.of_class) / parts.block_count
+    scale = len(cells.of_class) / parts.block_count / (2 if risk.name == "mean-max" else 1)
 
     def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
         losses = objective.losses(features, of_part, probe.parts)  # (P,)
         if risk.name == "group-dro":
-            standing = accumulate(risk, parts, losses.detach() / losses.detach().mean(), standing)
+            standing = accumulate(risk, parts, in_units_of_their_mean(losses.detach()), standing)
         found = group_risk(
             losses,
             parts.groups,
@@ -104,8 +105,7 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, k
 
 def accumulate(risk: Risk, parts: RiskParts, losses: Tensor, standing: Tensor) -> Tensor:
     """The standing weights of group-DRO after the losses (P,) of one step, (G,)."""
-    counts = torch.bincount(parts.groups, minlength=len(parts.blocks)).clamp_min(1)
-    values = torch.zeros_like(standing).index_add_(0, parts.groups, losses) / counts
+    values = torch.zeros_like(standing).index_add_(0, parts.groups, losses) / parts.group_parts
     return exponentiated_weights(
         standing,
         values,
@@ -115,6 +115,11 @@ def accumulate(risk: Risk, parts: RiskParts, losses: Tensor, standing: Tensor) -
         rate=risk.rate or 0.0,
         adjustment=risk.adjustment or 0.0,
     )
+
+
+def in_units_of_their_mean(losses: Tensor) -> Tensor:
+    """ℓ / mean ℓ, float (n,); zeros stay zeros."""
+    return losses / losses.mean().clamp_min(torch.finfo(losses.dtype).tiny)
 
 
 def uniform_standing(parts: RiskParts) -> Tensor:

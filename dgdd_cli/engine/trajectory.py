@@ -59,10 +59,11 @@ def gradient_matching(
 
     labels int64 (N,) of the synthetic images, equally many of each class. Steps of one network must come in order.
     Real images are drawn from each class at random, evenly from its domains (`weights = "equal"`), or evenly from its
-    groups where there is a risk, which then weighs their losses in the matched gradient and in training on them.
+    groups where there is a risk, which then weighs their losses in the matched gradient and, where the networks train
+    on real images, in that. The weights of group-DRO accumulate within the life of a network.
     """
     mean, std = (torch.tensor(v, device=device) for v in (normalisation.mean, normalisation.std))
-    real, classes = source.images.to(device), len(source.class_names)
+    real, real_labels, classes = source.images.to(device), source.labels.to(device), len(source.class_names)
     order = labels.argsort(stable=True)  # class by class
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
     class_of = torch.arange(classes, device=device)[:, None]
@@ -100,11 +101,12 @@ def gradient_matching(
                 batch, targets = normalise(images[rows], mean, std), labels[rows]
             else:
                 drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
-                rows = drawn.rows[drawn.counts]
-                batch, targets = pixels(rows), source.labels[rows].to(device)
+                rows = drawn.rows[drawn.counts].to(device)
+                batch, targets = pixels(rows), real_labels[rows]
             batch = draw(probes.augment, generator, rows=len(batch))(batch)
             losses = F.cross_entropy(life.network(batch), targets, reduction="none")
-            loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows)
+            everyone = torch.ones(len(rows), dtype=torch.bool, device=device)
+            loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows, everyone)
             life.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             life.optimiser.step()
@@ -117,10 +119,9 @@ def gradient_matching(
         with torch.no_grad():
             logits = torch.cat([life.network(part) for part in batch.flatten(0, 1).split(CHUNK)])
         losses = F.cross_entropy(logits, class_of.expand(batch.shape[:2]).flatten(), reduction="none")
-        losses = losses.view(batch.shape[:2])[counts].requires_grad_()
-        weights = torch.zeros(counts.shape, device=device)
-        weights[counts] = torch.autograd.grad(life.matching_risk(losses, drawn.rows[drawn.counts]), losses)[0]
-        return weights
+        losses.requires_grad_()
+        value = life.matching_risk(losses, drawn.rows.flatten().to(device), counts.flatten())
+        return torch.autograd.grad(value, losses)[0].view(counts.shape)
 
     def step(images: Tensor, number: int, standing: Tensor) -> Stepped:
         nonlocal life

@@ -121,7 +121,7 @@ def _read(shelf: Shelf, contestant: Contestant, network: str, repeat: int, targe
             data = file.read(LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         if any(path.parent.glob(f"{_sha256(choices)[:32]}-*.json")):
-            _once(shelf, shelf.note, f"{who}: the kept scores are of other images or other software; rebuilt")
+            _once(shelf, shelf.note, f"{who}: the kept scores are of other images, groups or software; rebuilt")
         return None
     except OSError as error:
         _once(shelf, shelf.warn, f"{who}: {path} cannot be read ({error.strerror}); rebuilt")

@@ -54,8 +54,8 @@ def common_choices(dataset: str, image_size: int, protocol: Protocol, seed: int,
 
 
 def common_facts(device: str) -> dict[str, Any]:
-    """What every score further depends on: the type of the device, the versions of the software, this trainer."""
-    return {"device": device, "software": software(), "evaluator": EVALUATOR}
+    """What every score further depends on: the device, the threads that share a sum, the software, this trainer."""
+    return {"device": device, "threads": torch.get_num_threads(), "software": software(), "evaluator": EVALUATOR}
 
 
 def target_facts(target: Target, groups: TargetGroups | None) -> TargetFacts:

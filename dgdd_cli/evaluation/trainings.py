@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.engine.seeds import stream
@@ -33,7 +34,8 @@ def trainings(
     """
     together = how.mode == "together" and len(repeats) > 1
     for part in [list(repeats)] if together else [[repeat] for repeat in repeats]:
-        sets = [TrainingSet(*(tensor.to(device) for tensor in contestant.draw(repeat))) for repeat in part]
+        moved: dict[int, Tensor] = {}  # repeats of one set share its images on the device
+        sets = [_on(device, contestant.draw(repeat), moved) for repeat in part]
         networks = [
             build(
                 name,
@@ -75,3 +77,8 @@ def trainings(
                 tick=epoch_done,
             )
         yield from zip(part, networks, strict=True)
+
+
+def _on(device: torch.device, own: TrainingSet, moved: dict[int, Tensor]) -> TrainingSet:
+    images = moved.setdefault(id(own.images), own.images.to(device))
+    return TrainingSet(images, own.labels.to(device), own.domains.to(device))

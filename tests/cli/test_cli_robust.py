@@ -82,15 +82,17 @@ def test_a_groups_file_serves_as_groups_and_leaves_no_path(distil, shapes_folder
 
 
 def test_pseudo_domains_take_the_place_of_domains(distil, shapes_folder, tmp_path):
-    """Two clusters of two colours are the two domains: the same images, up to the order of the domains."""
+    """Two clusters of two colours: the domains of the dataset stay what the bundle says, the images have none."""
     file = cluster(shapes_folder, tmp_path / "g.safetensors")
     assert distil("named", "--method", "sgs", *MATCHING) == 0
     assert distil("found", "--method", "sgs", *MATCHING, "--domains", str(file)) == 0
+    assert distil("start", "--method", "sgs", *MATCHING, "--domains", str(file), "--steps", "0") == 0
     named, found = (load_bundle(tmp_path / name) for name in ("named", "found"))
     assert found.manifest.domains == ("amber", "blue")
     assert found.domains.tolist() == [-1] * 6
     assert found.manifest.method.settings["domains"]["count"] == 2
     assert found.images.shape == named.images.shape
+    assert not torch.equal(found.images, load_bundle(tmp_path / "start").images)
 
 
 @pytest.mark.parametrize("method", ["dc", "dsa", "rdd"])
@@ -112,7 +114,7 @@ def test_rdd_finds_its_own_subgroups(distil, tmp_path, capsys):
     captured = capsys.readouterr()
     assert json.loads(captured.out)["method"] == "rdd"
     # ten images a class are too few for subgroups of 25: one is left, and that is said
-    assert "mean" in captured.err
+    assert "a risk over the groups of a class is the mean" in captured.err
     assert load_bundle(tmp_path / "b").manifest.method.settings["risk"]["groups"]["count"] == 3
 
 
@@ -140,6 +142,51 @@ def test_what_cannot_be_is_refused_with_the_reason(distil, tmp_path, capsys, arg
     assert distil("b", *arguments) == code
     assert words in refusal(capsys)
     assert not (tmp_path / "b").exists()
+
+
+def test_groups_or_a_tail_alone_turn_no_risk_on(distil, tmp_path, capsys, monkeypatch):
+    for option in (["--groups", "class-domain"], ["--cvar-tail", "0.5"]):
+        assert distil("b", "--method", "dm", *MATCHING, *option) == 2
+        assert "--risk cvar" in refusal(capsys)
+    assert distil("b", "--method", "dm", *MATCHING, "--risk", "mean-max", "--groups", "class-domain") == 0
+    capsys.readouterr()
+    tail = ["--risk", "mean-max", "--groups", "class-domain", "--cvar-tail", "0.5"]
+    assert distil("c", "--method", "dm", *MATCHING, *tail) == 2
+    assert "finds no tail" in refusal(capsys)
+
+
+def test_a_printed_risk_gives_way_to_a_flag(shapes_folder, tmp_path, capsys):
+    where = ["distill", str(shapes_folder), "--target", "cyan"]
+    for method, risk in (("dm", "cvar"), ("rdd", "mean-max")):
+        assert run([*where, "--method", method, "--risk", risk, "--groups", "domain", "--print-config"]) == 0
+        file = tmp_path / f"{method}.toml"
+        file.write_text(capsys.readouterr().out)
+        for other in ("mean", "group-dro", "cvar"):
+            assert run(["distill", "--config", str(file), "--risk", other, "--print-config"]) == 0
+            assert f'name = "{other}"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("risk", ["cvar", "group-dro"])
+def test_an_interrupted_robust_run_resumes_to_the_same_bytes(shapes_folder, tmp_path, risk, monkeypatch):
+    from dgdd_cli.engine import loop
+
+    def command(name: str, *more: str) -> int:
+        where = ["distill", str(shapes_folder), "--out", str(tmp_path / name), *QUICK, *MATCHING]
+        return run([*where, "--method", "dm", "--risk", risk, "--checkpoint-every", "0", *more])
+
+    assert command("whole") == 0
+    plain = loop._check_finite
+
+    def interrupt(update, step):
+        plain(update, step)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_check_finite", interrupt)
+    assert command("b") == 130
+    monkeypatch.setattr(loop, "_check_finite", plain)
+    assert command("b", "--resume") == 0
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize("method", ["random", "kmeans"])

@@ -7,7 +7,7 @@ from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.bank import Shelf, fill_bank
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.errors import UsageError
+from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.progress import silent
 
 CPU = torch.device("cpu")
@@ -142,3 +142,28 @@ def test_runs_share_a_bank_and_a_changed_dataset_does_not(shapes, tmp_path):
     dataset.images[0] = 255 - dataset.images[0]
     assert not torch.equal(bank_of(dataset), first)
     assert notes == ["the cached probe bank was made from other images: rebuilt"]
+
+
+def test_a_disk_without_room_for_a_mapped_bank_is_an_error_before_the_work(shelf, little_memory, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(DgddError, match="no room for a bank") as caught:
+        fill(never, shelf)
+    assert "--cache-dir" in caught.value.hint
+    assert list(shelf.folder.iterdir()) == []
+
+
+def test_pseudo_domains_do_not_push_each_other_out(shapes, tmp_path):
+    from dataclasses import replace
+
+    probes, notes = Probes.model_validate({"width": 8, "augment": "color", "source": "bank:2"}), []
+    one = shapes()
+    other = replace(one, domains=one.domains.flip(0))
+    for dataset in (one, other, one):
+        probe_source(
+            dataset, probes, NORM, seed=0, steps=2, device=CPU, progress=silent, cache=tmp_path, note=notes.append
+        )
+    assert notes == []
+    assert len(list((tmp_path / "banks").glob("*.f32"))) == 2

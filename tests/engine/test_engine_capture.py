@@ -5,7 +5,7 @@ import torch
 
 from dgdd_cli.config import Matching, Probes, Surgery
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.capture import captured
+from dgdd_cli.engine.capture import captured, cuda_graphs
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.engine.step import average, describe_cells, pooled_gradient, surgical_gradient
 from dgdd_cli.progress import silent
@@ -65,7 +65,7 @@ def test_a_cuda_graph_gives_the_plain_step(shapes, surgery):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     gradient, at = pieces(shapes, surgery, "cuda")
-    replayed, nobody = captured(gradient), NOBODY.cuda()
+    replayed, nobody = captured(gradient, cuda_graphs(torch.device("cuda"))), NOBODY.cuda()
     for step in range(18):
         found = replayed(pictures(step).cuda().requires_grad_(), at(step), nobody)
         plain = gradient(pictures(step).cuda().requires_grad_(), at(step), nobody)

@@ -28,3 +28,15 @@ def test_peak_memory_counts_what_was_used():
     block = bytearray(before + 2**26)  # more than the process ever had: the peak must rise
     block[:: 2**12] = b"\x01" * len(block[:: 2**12])
     assert peak_memory_bytes() > before
+
+
+def test_a_container_may_leave_less_than_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("dgdd_cli.engine.memory.CGROUP", tmp_path)
+    plain = free_memory_bytes(torch.device("cpu"))
+    (tmp_path / "memory.max").write_text("5000000\n")
+    (tmp_path / "memory.current").write_text("4000000\n")
+    assert free_memory_bytes(torch.device("cpu")) == 1_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    free = free_memory_bytes(torch.device("cpu"))
+    assert (free is None) == (plain is None)
+    assert free is None or free > 1_000_000

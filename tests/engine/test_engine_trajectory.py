@@ -198,11 +198,11 @@ def test_parts_that_do_not_go_together_are_refused(over, words):
 @pytest.mark.parametrize(
     ("tables", "words"),
     [
-        ({"risk": {}}, "selects real images"),
+        ({"risk": {"name": "cvar"}}, "selects real images"),
         ({"matching": {}, "probes": {"select": "kmeans"}, "optimiser": {}}, "only gradient matching"),
         (
             {"matching": {}, "probes": {}, "optimiser": {}, "risk": {"name": "cvar-within", "groups": "kmeans:3"}},
-            "there is no tail",
+            "finds no tail",
         ),
         ({"matching": {"name": "gradient"}, "probes": {"source": "fresh"}, "optimiser": {}}, "table trajectory"),
     ],
