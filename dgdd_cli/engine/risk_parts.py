@@ -27,6 +27,7 @@ class RiskParts:
     group_parts: Tensor  # (G,) int64
     blocks: Tensor  # (G,) int64 in [0, B)
     block_count: int
+    domains: Tensor | None  # (P,) int64 where the parts are the cells themselves
 
     def to(self, device: torch.device) -> RiskParts:
         """The same parts on a device."""
@@ -38,6 +39,7 @@ class RiskParts:
             group_images=self.group_images.to(device),
             group_parts=self.group_parts.to(device),
             blocks=self.blocks.to(device),
+            domains=None if self.domains is None else self.domains.to(device),
         )
 
 
@@ -57,4 +59,14 @@ def risk_parts(source: DomainDataset, groups: Groups) -> RiskParts:
         group_parts=torch.bincount(of_group, minlength=count),
         blocks=blocks,
         block_count=len(source.class_names) if groups.within_class else 1,
+        domains=_domains_of(ids, len(pairs), source),
     )
+
+
+def _domains_of(ids: Tensor, count: int, source: DomainDataset) -> Tensor | None:
+    """The domain of each part, None unless parts and cells are the same sets of images."""
+    cells = source.labels * len(source.domain_names) + source.domains
+    pairs = torch.unique(ids * int(cells.max() + 1) + cells)  # sorted by part
+    if not len(pairs) == count == len(cells.unique()):
+        return None
+    return pairs % int(cells.max() + 1) % len(source.domain_names)

@@ -51,7 +51,21 @@ class Stepped:
     figures: dict[str, Tensor]
 
 
-Pooled = Callable[[Tensor, Probe, Tensor], tuple[Tensor, Tensor]]  # features, probe, standing -> loss, standing
+Pooling = Callable[[Tensor, Probe, Tensor], tuple[Tensor, Tensor]]  # features, probe, standing -> loss, standing
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """A loss over all domains, and, where it is a function of the cells' losses, its derivative by them.
+
+    `cell_weights`: features (N, F), probe, standing -> (C, D); with it the pooled gradient is a sum of domain-wise
+    ones.
+    """
+
+    loss: Pooling
+    cell_weights: Callable[[Tensor, Probe, Tensor], Tensor] | None = None
+
+
 StepGradient = Callable[[Tensor, Probe, Tensor], Stepped]
 
 
@@ -69,7 +83,7 @@ def average(matching: Matching, cells: Cells) -> Pooled:
         targets = (cells.weights[:, :, None] * probe.cells).sum(1)  # (C, F)
         return objective.losses(features, cells.of_class, targets).sum(), standing
 
-    return loss
+    return Pooled(loss, lambda features, probe, standing: cells.weights)
 
 
 def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, kernels: str = "auto") -> Pooled:
@@ -83,8 +97,7 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, k
     of_part = cells.of_class[parts.classes]  # (P, N)
     scale = len(cells.of_class) / parts.block_count / (2 if risk.name == "mean-max" else 1)
 
-    def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
-        losses = objective.losses(features, of_part, probe.parts)  # (P,)
+    def value(losses: Tensor, standing: Tensor) -> tuple[Tensor, Tensor]:
         if risk.name == "group-dro":
             standing = accumulate(risk, parts, in_units_of_their_mean(losses.detach()), standing)
         found = group_risk(
@@ -100,7 +113,15 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, k
         )
         return scale * found.values.sum(), standing
 
-    return loss
+    def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
+        return value(objective.losses(features, of_part, probe.parts), standing)
+
+    def cell_weights(features: Tensor, probe: Probe, standing: Tensor) -> Tensor:
+        losses = objective.losses(features, of_part, probe.parts).detach().requires_grad_()
+        (weights,) = torch.autograd.grad(value(losses, standing)[0], losses)
+        return torch.zeros_like(cells.weights).index_put((parts.classes, parts.domains), weights)
+
+    return Pooled(loss, cell_weights if parts.domains is not None else None)
 
 
 def accumulate(risk: Risk, parts: RiskParts, losses: Tensor, standing: Tensor) -> Tensor:
@@ -132,7 +153,7 @@ def pooled_gradient(pooled: Pooled) -> StepGradient:
     """∂/∂S of a pooled loss: one forward, one backward; figures: the loss."""
 
     def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
-        loss, standing = pooled(probe.view(images), probe, standing)
+        loss, standing = pooled.loss(probe.view(images), probe, standing)
         return Stepped(torch.autograd.grad(loss, images)[0], standing, {"loss": loss.detach()})
 
     return gradient
@@ -157,17 +178,16 @@ def surgical_gradient(
     """The pooled gradient after spectral surgery: one forward, D + 1 vector-Jacobian products.
 
     The domain-wise gradients g_d = ∂L_d/∂S also give the pooled one, Σ_d w_d g_d, because the gradient of a squared
-    distance is linear in its target, and losses on samples are averaged. A `pooled` loss of another kind, a risk,
-    takes the place of that sum and costs one product more.
+    distance is linear in its target, and losses on samples are averaged. A `pooled` risk over cells only has other
+    weights; one over other groups takes the place of that sum and costs one product more.
     """
     objective = OBJECTIVES[matching.name]
     classes, sources = cells.present.shape
-    per_image = cells.weights.T[:, cells.labels]  # (D, N)
     present = cells.present.T[:, cells.labels]  # (D, N)
     sizes = cells.of_cell.sum(1).view(classes, sources)
     # A dedicated subset weighs as much as its share of the class, so that its gradient is on the pooled one's scale.
     dedication = (cells.present * sizes / sizes.sum(1, keepdim=True).clamp_min(1)).flatten()  # (C·D,)
-    report = pooled or average(matching, cells)
+    pooled = pooled or average(matching, cells)
 
     def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
         features = probe.view(images)
@@ -176,11 +196,17 @@ def surgical_gradient(
             for d in range(sources)
         ]
         losses.append(torch.dot(objective.losses(features, cells.of_cell, probe.cells.flatten(0, 1)), dedication))
-        loss, standing = report(features if pooled else features.detach(), probe, standing)
-        losses += [loss] if pooled else []
+        if pooled.cell_weights:
+            weights = pooled.cell_weights(features.detach(), probe, standing).T[:, cells.labels]  # (D, N)
+            loss, standing = pooled.loss(features.detach(), probe, standing)
+        else:
+            loss, standing = pooled.loss(features, probe, standing)
+            losses.append(loss)
         gradients = (batched_products if images.is_cuda else single_products)(losses, images)
         by_domain = gradients[:sources]
-        together = gradients[-1] if pooled else (per_image[:, :, None, None, None] * by_domain).sum(0)
+        together = (
+            (weights[:, :, None, None, None] * by_domain).sum(0) if pooled.cell_weights else gradients[sources + 1]
+        )
         update, agreement = spectral_update(
             together,
             by_domain,
