@@ -26,11 +26,14 @@ from typing import Any
 # name: arguments of `dgdd distill`; a robust variant names its plain counterpart.
 VARIANTS: dict[str, tuple[str, str | None]] = {
     "dm": ("--method dm", None),
-    "dm+cvar": ("--method dm --risk cvar --groups domain", "dm"),
-    "dm+cvar (clusters)": ("--method dm --risk cvar --groups kmeans:4", "dm"),
+    "dm+mean": ("--method dm --risk mean --groups domain", "dm"),
+    "dm+cvar 0.9": ("--method dm --risk cvar --groups domain --cvar-tail 0.9", "dm"),
+    "dm+cvar 0.75": ("--method dm --risk cvar --groups domain --cvar-tail 0.75", "dm"),
+    "dm+cvar 0.75 (clusters)": ("--method dm --risk cvar --groups kmeans:4 --cvar-tail 0.75", "dm"),
     "sgs": ("--method sgs", None),
-    "sgs+cvar": ("--method sgs --risk cvar --groups domain", "sgs"),
-    "sgs+cvar (clusters)": ("--method sgs --risk cvar --groups kmeans:4", "sgs"),
+    "sgs+cvar 0.9": ("--method sgs --risk cvar --groups domain --cvar-tail 0.9", "sgs"),
+    "sgs+cvar 0.75": ("--method sgs --risk cvar --groups domain --cvar-tail 0.75", "sgs"),
+    "sgs+cvar 0.75 (clusters)": ("--method sgs --risk cvar --groups kmeans:4 --cvar-tail 0.75", "sgs"),
     "dsa": ("--method dsa", None),
     "rdd": ("--method rdd", "dsa"),
     "rdd (domains)": ("--method rdd --groups domain", "dsa"),
