@@ -38,7 +38,6 @@ def choose_repeats(network: str, trainer: str, device: torch.device, repeats: in
     if (why := TRAINERS[trainer].alone) is not None:
         return Repeats("one by one", why)
     if device.type != "cuda":
-        # measured on two cores: 1.05 to 1.10 times as fast at 16 px and width 64, 0.94 at 32 px and width 128
         return Repeats("one by one", f"on {device.type} several trainings in lockstep are not clearly faster")
     return Repeats("together", "on CUDA the small networks of all repeats share each kernel")
 
