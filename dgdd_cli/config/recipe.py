@@ -36,7 +36,8 @@ class Probes(Settings):
     `source`: `fresh` draws a network and `batch` real images of each cell at every step; `bank:K` holds K networks
     with the exact statistics of the whole source set. Gradient matching draws `batch` images of each class, at random
     or as the representatives of K-means clusters (`select`); an objective that
-    needs samples (mmd) holds `reservoir` of each cell. `width`: channels of the ConvNet.
+    needs samples (mmd) holds `reservoir` of each cell. `width`: channels of the ConvNet. `precision`: what a network
+    that never trains computes in; its features are averaged and compared in float32 or wider.
     """
 
     source: Annotated[str, StringConstraints(pattern=r"^(fresh|bank:[1-9][0-9]{0,5})$")] = "bank:20"
@@ -46,6 +47,7 @@ class Probes(Settings):
     network: Name = "convnet"
     width: Annotated[int, Field(ge=1, le=4096)] = 128
     augment: Name = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def bank_size(self) -> int | None:

@@ -71,6 +71,11 @@ def _check_gradient_matching(recipe: Recipe) -> None:
         )
     if recipe.surgery:
         raise UsageError("surgery acts on distribution matching, not on gradient matching", hint="--method sgs")
+    if recipe.probes.precision != "float32":
+        raise UsageError(
+            "gradient matching trains its networks and differentiates twice: it computes in float32",
+            hint="--set probes.precision=float32",
+        )
     if recipe.probes.network != "convnet":
         raise UsageError(
             f"gradient matching needs a network without batch normalisation, which {recipe.probes.network} has",

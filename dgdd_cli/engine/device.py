@@ -43,6 +43,15 @@ def choose_device(asked: str) -> Choice:
     return Choice(device, _processor() if device.type == "cpu" else "Apple GPU", "asked for")
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, as far as PyTorch can tell: without them it is slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return True
+
+
 def _cuda(device: torch.device, reason: str) -> Choice:
     return Choice(device, torch.cuda.get_device_name(device), reason)
 

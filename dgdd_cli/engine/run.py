@@ -17,7 +17,7 @@ from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.complete import check_groups
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
-from dgdd_cli.engine.device import Choice
+from dgdd_cli.engine.device import Choice, computes_bfloat16
 from dgdd_cli.engine.distill import Distilled, distill
 from dgdd_cli.engine.groups import NAMED, Groups, find_groups
 from dgdd_cli.engine.pseudo_domains import with_pseudo_domains
@@ -67,6 +67,9 @@ def distil_to_bundle(
     styled = with_pseudo_domains(source, run.domains) if run.domains else source
     for line in (*source.notes, *check_cells(styled)):
         warn(line)
+    probes = run.recipe.probes
+    if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
+        note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
     groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)
     facts = [styled.fingerprint(), chosen.device.type, str(ranks.size), groups.digest if groups else ""]
     digest = _without_paths(run).digest(*facts)

@@ -20,15 +20,17 @@ CHUNK = 256  # images a forward pass: larger ones only cost memory
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The eyes of a probe: images in [0, 1] to features (N, F)."""
+    """The eyes of a probe: images in [0, 1] to features (N, F), float32 whatever the network computes in."""
 
     network: Network
     augmentation: Draw
     mean: Tensor  # (3,)
     std: Tensor  # (3,)
+    dtype: torch.dtype
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.network.features(self.augmentation(normalise(images, self.mean, self.std)))
+        seen = self.augmentation(normalise(images, self.mean, self.std))
+        return self.network.features(seen.to(self.dtype)).to(torch.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +48,8 @@ class Partition:
 def make_view(
     source: DomainDataset, settings: Probes, normalisation: Normalisation, seed: int, index: int, device: torch.device
 ) -> View:
-    """The view number `index` of a seed."""
+    """The view number `index` of a seed. In bfloat16 its weights are those of float32, rounded."""
+    dtype = getattr(torch, settings.precision)
     network = build(
         settings.network,
         num_classes=len(source.class_names),
@@ -56,10 +59,11 @@ def make_view(
     )
     network.requires_grad_(False)
     return View(
-        network.to(device),
+        network.to(device, dtype),
         draw(settings.augment, stream(seed, "probe", index, "augmentation")),
         torch.tensor(normalisation.mean, device=device),
         torch.tensor(normalisation.std, device=device),
+        dtype,
     )
 
 

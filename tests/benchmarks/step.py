@@ -20,15 +20,17 @@ from plain_loop import plain_inputs, plain_steps
 
 from dgdd_cli.config import resolve
 from dgdd_cli.engine.complete import complete
-from dgdd_cli.engine.device import choose_device
+from dgdd_cli.engine.device import choose_device, computes_bfloat16
 from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
 
 METHODS = ("dm", "dm-balanced", "sgs")
+SAID = {"float32": "", "bfloat16": " bfloat16"}
 
 
 def main() -> None:
     parser = with_dataset(parser_of(__doc__))
     parser.add_argument("--widths", default="128,64", help="probe widths; the plain loop always uses 128")
+    parser.add_argument("--precisions", help="of the probes; default: float32, and bfloat16 where the device has it")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--plain-rounds", type=int, default=3)
     options = parser.parse_args()
@@ -36,16 +38,20 @@ def main() -> None:
     chosen = choose_device(options.device)
     located, source = sources_of(options)
     device, widths = chosen.device, options.widths.split(",")
+    available = ["float32", "bfloat16"] if computes_bfloat16(device) else ["float32"]
+    precisions = options.precisions.split(",") if options.precisions else available
+    variants = {width + SAID[name]: (width, name) for width in widths for name in precisions}
     inputs = plain_inputs(source, options.ipc, device)
     plain_steps(*inputs, 1)
     plain = [seconds_of(lambda: plain_steps(*inputs, 1), device) for _ in range(options.plain_rounds)]
     figures: dict[str, Any] = {}
-    for width in widths:
+    for variant, (width, precision) in variants.items():
         for method in METHODS:
-            run = resolve({"dataset": source.name, "method": method}, assignments=[f"probes.width={width}"])
+            settings = [f"probes.width={width}", f"probes.precision={precision}"]
+            run = resolve({"dataset": source.name, "method": method}, assignments=settings)
             recipe = complete(run.recipe, source.name)
             timed = step_seconds(source, recipe, ipc=options.ipc, rounds=options.rounds, device=device)
-            figures[f"{method} width {width}"] = {"step": timed.step, "probe": timed.probe}
+            figures[f"{method} width {variant}"] = {"step": timed.step, "probe": timed.probe}
             plain.append(seconds_of(lambda: plain_steps(*inputs, 1), device))
     figures = {"plain": statistics.median(plain), **figures}
     report = {
@@ -57,7 +63,7 @@ def main() -> None:
         **circumstances(chosen, options.note),
         "median_seconds": figures,
         "plain_over": {name: figures["plain"] / f["step"] for name, f in figures.items() if name != "plain"},
-        "sgs_over_dm": {w: figures[f"sgs width {w}"]["step"] / figures[f"dm width {w}"]["step"] for w in widths},
+        "sgs_over_dm": {v: figures[f"sgs width {v}"]["step"] / figures[f"dm width {v}"]["step"] for v in variants},
         "peak_memory_bytes": peak_memory_bytes(),
     }
     if chosen.device.type == "cuda":

@@ -53,6 +53,23 @@ def test_matching_methods_write_a_bundle_that_moved(shapes_folder, tmp_path, met
     assert torch.equal(load_bundle(start).domains, bundle.domains)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_probes_in_bfloat16_change_the_set_and_a_processor_without_it_is_named(
+    shapes_folder, tmp_path, monkeypatch, capsys, native
+):
+    monkeypatch.setattr("dgdd_cli.engine.run.computes_bfloat16", lambda device: native)
+    made = []
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / f"{precision}.safetensors"
+        assert distill(shapes_folder, out, "--method", "dm", "--set", f"probes.precision={precision}") == 0
+        assert ("no instructions for bfloat16" in capsys.readouterr().err) == (precision == "bfloat16" and not native)
+        made.append(load_bundle(out))
+    assert made[1].manifest.method.settings["probes"]["precision"] == "bfloat16"
+    apart = (made[0].images.int() - made[1].images.int()).abs()
+    assert apart.max() > 0
+    assert apart.float().mean() < 8  # of 255 levels: 200 steps, the same views up to rounding
+
+
 @pytest.mark.parametrize("method", ["random", "balanced-random", "kmeans"])
 def test_selection_methods_store_real_images(shapes_folder, tmp_path, method):
     from dgdd_cli.data.load import load_dataset

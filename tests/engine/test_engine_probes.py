@@ -30,6 +30,27 @@ def test_subset_features_against_a_loop(shapes):
             torch.testing.assert_close(means[subset], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_view_in_bfloat16_sees_what_one_in_float32_sees(shapes):
+    images = shapes(per_cell=2).images / 255
+    exact, rounded = (
+        make_view(shapes(), settings(augment="none", precision=precision), NORM, 0, 0, CPU)(images)
+        for precision in ("float32", "bfloat16")
+    )
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    assert (exact - rounded).norm() < 0.02 * exact.norm()  # eight bits of mantissa
+
+
+def test_pixels_get_their_gradient_through_bfloat16(shapes):
+    directions = []
+    for precision in ("float32", "bfloat16"):
+        images = (shapes(per_cell=2).images / 255).requires_grad_()
+        view = make_view(shapes(), settings(augment="none", precision=precision), NORM, 0, 0, CPU)
+        directions.append(torch.autograd.grad((view(images).mean(0) - 1).square().sum(), images)[0].flatten())
+    assert directions[1].dtype == torch.float32
+    assert torch.cosine_similarity(*directions, dim=0) > 0.99
+
+
 def test_an_empty_subset_has_mean_zero(shapes):
     dataset = shapes(per_cell=2)
     ids = torch.where(dataset.labels * 3 + dataset.domains == 4, 0, dataset.labels * 3 + dataset.domains)
