@@ -13,22 +13,18 @@ from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.capture import captured, cuda_graphs
+from dgdd_cli.engine.cells import describe_cells
 from dgdd_cli.engine.checkpoint import TENSORS, State
+from dgdd_cli.engine.domain_wise import averaged_domains, domains_at_risk
 from dgdd_cli.engine.groups import Groups
 from dgdd_cli.engine.loop import Keep, Steps, optimise
 from dgdd_cli.engine.normalisation import normalisation_of
+from dgdd_cli.engine.pooling import at_risk, average, uniform_standing
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.engine.risk_parts import RiskParts, risk_parts
+from dgdd_cli.engine.risk_parts import RiskParts, risk_parts, split_by_domain
 from dgdd_cli.engine.seeds import stream
-from dgdd_cli.engine.step import (
-    at_risk,
-    average,
-    describe_cells,
-    pooled_gradient,
-    surgical_gradient,
-    uniform_standing,
-)
+from dgdd_cli.engine.step import pooled_gradient, surgical_gradient
 from dgdd_cli.engine.trajectory import gradient_matching
 from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.errors import Interrupted, UsageError
@@ -151,11 +147,19 @@ def _distribution_steps(
     assert probes
     assert optimiser
     cells = describe_cells(state.labels, state.domains, source.counts().to(device), matching.weights)
-    risked = at_risk(matching, recipe.risk, parts, cells, kernels=kernels) if recipe.risk and parts else None
+    risk, watched = recipe.risk, parts.partition if parts else None
     if recipe.surgery:
-        gradient = surgical_gradient(matching, recipe.surgery, cells, risked, kernels=kernels)
+        domain_wise = averaged_domains(matching, cells)
+        if risk and parts:
+            pieces = split_by_domain(source, parts)
+            domain_wise, watched = (
+                domains_at_risk(matching, risk, parts, pieces, cells, kernels=kernels),
+                pieces.partition,
+            )
+        gradient = surgical_gradient(matching, recipe.surgery, cells, domain_wise, kernels=kernels)
     else:
-        gradient = pooled_gradient(risked or average(matching, cells))
+        pooling = at_risk(matching, risk, parts, cells, kernels=kernels) if risk and parts else average(matching, cells)
+        gradient = pooled_gradient(pooling)
     probe_at = probe_source(
         source,
         probes,
@@ -164,7 +168,7 @@ def _distribution_steps(
         steps=optimiser.steps,
         device=device,
         progress=progress,
-        parts=parts.partition if parts else None,
+        parts=watched,
         samples=probes.reservoir or 0,
         ranks=ranks,
         cache=cache,

@@ -27,7 +27,6 @@ class RiskParts:
     group_parts: Tensor  # (G,) int64
     blocks: Tensor  # (G,) int64 in [0, B)
     block_count: int
-    domains: Tensor | None  # (P,) int64 where the parts are the cells themselves
 
     def to(self, device: torch.device) -> RiskParts:
         """The same parts on a device."""
@@ -39,7 +38,6 @@ class RiskParts:
             group_images=self.group_images.to(device),
             group_parts=self.group_parts.to(device),
             blocks=self.blocks.to(device),
-            domains=None if self.domains is None else self.domains.to(device),
         )
 
 
@@ -59,14 +57,29 @@ def risk_parts(source: DomainDataset, groups: Groups) -> RiskParts:
         group_parts=torch.bincount(of_group, minlength=count),
         blocks=blocks,
         block_count=len(source.class_names) if groups.within_class else 1,
-        domains=_domains_of(ids, len(pairs), source),
     )
 
 
-def _domains_of(ids: Tensor, count: int, source: DomainDataset) -> Tensor | None:
-    """The domain of each part, None unless parts and cells are the same sets of images."""
-    cells = source.labels * len(source.domain_names) + source.domains
-    pairs = torch.unique(ids * int(cells.max() + 1) + cells)  # sorted by part
-    if not len(pairs) == count == len(cells.unique()):
-        return None
-    return pairs % int(cells.max() + 1) % len(source.domain_names)
+@dataclass(frozen=True, slots=True, eq=False)
+class DomainPieces:
+    """The parts of a risk split by domain into Q pieces that have real images."""
+
+    partition: Partition  # (N,) piece of each real image
+    classes: Tensor  # (Q,) int64
+    domains: Tensor  # (Q,) int64
+    parts: Tensor  # (Q,) int64 in [0, P)
+    of_part: Tensor  # (Q,) float32, the share of its part's images
+    of_cell: Tensor  # (Q,) float32, the share of its cell's images
+
+
+def split_by_domain(source: DomainDataset, parts: RiskParts) -> DomainPieces:
+    """The pieces of the parts of a source set, on the device of the parts."""
+    device, sources = parts.classes.device, len(source.domain_names)
+    pairs, ids = torch.unique(parts.partition.ids.cpu() * sources + source.domains, return_inverse=True)
+    of_piece, domains = pairs // sources, pairs % sources
+    classes = parts.classes.cpu()[of_piece]
+    sizes = torch.bincount(ids)
+    of_part = sizes / torch.bincount(parts.partition.ids.cpu())[of_piece]
+    of_cell = sizes / source.counts()[classes, domains]
+    tensors = (classes, domains, of_piece, of_part, of_cell)
+    return DomainPieces(Partition(ids.to(device), len(pairs)), *(tensor.to(device) for tensor in tensors))

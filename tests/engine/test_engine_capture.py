@@ -6,8 +6,10 @@ import torch
 from dgdd_cli.config import Matching, Probes, Surgery
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.capture import captured, cuda_graphs
+from dgdd_cli.engine.cells import describe_cells
+from dgdd_cli.engine.pooling import average
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.step import average, describe_cells, pooled_gradient, surgical_gradient
+from dgdd_cli.engine.step import pooled_gradient, surgical_gradient
 from dgdd_cli.progress import silent
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")

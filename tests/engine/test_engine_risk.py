@@ -9,17 +9,14 @@ import torch
 
 from dgdd_cli.config import Matching, Probes, Risk, Surgery
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.engine.cells import describe_cells
+from dgdd_cli.engine.domain_wise import domains_at_risk
 from dgdd_cli.engine.groups import find_groups
+from dgdd_cli.engine.pooling import at_risk, average, uniform_standing
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.risk_parts import risk_parts
-from dgdd_cli.engine.step import (
-    at_risk,
-    average,
-    describe_cells,
-    pooled_gradient,
-    surgical_gradient,
-    uniform_standing,
-)
+from dgdd_cli.engine.risk_parts import risk_parts, split_by_domain
+from dgdd_cli.engine.step import pooled_gradient, surgical_gradient
+from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.progress import silent
 
 CPU = torch.device("cpu")
@@ -27,11 +24,18 @@ NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
 LABELS, DOMAINS = torch.arange(9) // 3, torch.arange(9) % 3
 
 
+def probe_of(dataset, watched, samples: int = 0):
+    settings = Probes(width=8, augment="color", source="bank:1")
+    at = probe_source(
+        dataset, settings, NORM, seed=0, steps=1, device=CPU, progress=silent, parts=watched, samples=samples
+    )
+    return at(0)
+
+
 def pieces(dataset, spec: str):
     parts = risk_parts(dataset, find_groups(dataset, spec, seed=0, cache=None))
-    settings = Probes(width=8, augment="color", source="bank:1")
-    at = probe_source(dataset, settings, NORM, seed=0, steps=1, device=CPU, progress=silent, parts=parts.partition)
-    return parts, at(0), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
+    cells = describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
+    return parts, probe_of(dataset, parts.partition), cells
 
 
 def images() -> torch.Tensor:
@@ -47,8 +51,12 @@ def domain_losses(probe) -> torch.Tensor:
 
 def step_with(dataset, risk: Risk, standing=None, surgery: Surgery | None = None):
     parts, probe, cells = pieces(dataset, risk.groups)
-    pooled = at_risk(Matching(), risk, parts, cells)
-    gradient = surgical_gradient(Matching(), surgery, cells, pooled) if surgery else pooled_gradient(pooled)
+    if surgery:
+        split = split_by_domain(dataset, parts)
+        probe = probe_of(dataset, split.partition)
+        gradient = surgical_gradient(Matching(), surgery, cells, domains_at_risk(Matching(), risk, parts, split, cells))
+    else:
+        gradient = pooled_gradient(at_risk(Matching(), risk, parts, cells))
     return gradient(images(), probe, uniform_standing(parts) if standing is None else standing), probe, parts
 
 
@@ -111,19 +119,71 @@ def test_one_group_is_the_plain_mean(shapes):
     torch.testing.assert_close(found.update, plain.update)
 
 
-def test_surgery_composes_with_a_risk_over_any_groups(shapes):
-    """Without its two gradients, surgery leaves that of the risk; with them it adds what it always adds."""
-    for groups in ("domain", "class-domain", "kmeans:2"):
-        risk = Risk(name="cvar", groups=groups, tail=0.3)
-        dataset = shapes(per_cell=20)
-        alone, _, _ = step_with(dataset, risk)
-        nothing, _, _ = step_with(dataset, risk, surgery=Surgery(shared=0, diversity=0))
-        torch.testing.assert_close(nothing.update, alone.update, rtol=1e-4, atol=1e-6)
-        both, probe, _ = step_with(dataset, risk, surgery=Surgery())
-        _, _, cells = pieces(dataset, groups)
-        plain = surgical_gradient(Matching(), Surgery(), cells)(images(), probe, torch.zeros(0))
-        bare = surgical_gradient(Matching(), Surgery(shared=0, diversity=0), cells)(images(), probe, torch.zeros(0))
-        torch.testing.assert_close(both.update - alone.update, plain.update - bare.update, rtol=1e-3, atol=1e-5)
+EVERY_RISK = [
+    Risk(name="mean", groups="kmeans:2"),
+    Risk(name="cvar", groups="domain", tail=0.3),
+    Risk(name="cvar", groups="class-domain", tail=0.3),
+    Risk(name="cvar", groups="kmeans:2", tail=0.3),
+    Risk(name="mean-max", groups="kmeans:3"),
+    Risk(name="group-dro", groups="kmeans:3", rate=2.0),
+]
+
+
+@pytest.mark.parametrize("risk", EVERY_RISK, ids=lambda risk: f"{risk.name} {risk.groups}")
+def test_surgery_without_its_gradients_leaves_that_of_the_risk(shapes, risk):
+    """No product of its own, and yet the same gradient, loss and standing."""
+    dataset = shapes(per_cell=20)
+    alone, _, _ = step_with(dataset, risk)
+    nothing, _, _ = step_with(dataset, risk, surgery=Surgery(shared=0, diversity=0))
+    torch.testing.assert_close(nothing.update, alone.update, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(nothing.figures["loss"], alone.figures["loss"])
+    torch.testing.assert_close(nothing.standing, alone.standing)
+
+
+def test_over_domains_a_risk_leaves_the_domain_gradients_as_they_are(shapes):
+    """So surgery adds what it always adds."""
+    dataset, risk = shapes(per_cell=20), Risk(name="cvar", groups="domain", tail=0.3)
+    alone, _, _ = step_with(dataset, risk)
+    both, probe, _ = step_with(dataset, risk, surgery=Surgery())
+    _, _, cells = pieces(dataset, "domain")
+    plain = surgical_gradient(Matching(), Surgery(), cells)(images(), probe, torch.zeros(0))
+    bare = surgical_gradient(Matching(), Surgery(shared=0, diversity=0), cells)(images(), probe, torch.zeros(0))
+    torch.testing.assert_close(both.update - alone.update, plain.update - bare.update, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [0, 3])
+def test_a_risk_over_clusters_weighs_the_images_of_every_domain(shapes, samples):
+    """Against spelled-out losses: the worst cluster of each class decides alone which images a domain is made of."""
+    dataset, matching = shapes(per_cell=20), Matching(name="mmd" if samples else "dm")
+    risk = Risk(name="cvar", groups="kmeans:2", tail=0.01)
+    parts = risk_parts(dataset, find_groups(dataset, risk.groups, seed=0, cache=None))
+    split, cells = split_by_domain(dataset, parts), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
+    probe = probe_of(dataset, split.partition, samples)
+    features = probe.view(images())
+    found = domains_at_risk(matching, risk, parts, split, cells)(features, probe, uniform_standing(parts))
+    losses = OBJECTIVES[matching.name].losses
+    of_piece = losses(features, cells.of_class[split.classes], probe.parts)
+    for c in range(3):
+        clusters = (parts.classes == c).nonzero().flatten().tolist()
+        sizes = {p: torch.bincount(dataset.domains[parts.partition.ids == p], minlength=3) for p in clusters}
+        if samples:
+            values = [(split.of_part * of_piece)[split.parts == p].sum() for p in clusters]
+        else:
+            target = [probe_mean(dataset, probe, parts.partition.ids == p) for p in clusters]
+            values = [losses(features, cells.of_class[c : c + 1], t[None])[0] for t in target]
+        worst = clusters[int(torch.stack(values).argmax())]
+        torch.testing.assert_close(found.weights[c], sizes[worst] / sizes[worst].sum())
+        for d in range(3):
+            if sizes[worst][d]:
+                piece = ((split.parts == worst) & (split.domains == d)).nonzero().item()
+                torch.testing.assert_close(found.each[c, d], of_piece[piece])
+            else:  # given no weight, it keeps the plain loss of its cell
+                own = (split.classes == c) & (split.domains == d)
+                torch.testing.assert_close(found.each[c, d], (split.of_cell * of_piece)[own].sum())
+
+
+def probe_mean(dataset, probe, rows) -> torch.Tensor:
+    return probe.view(dataset.images[rows] / 255).mean(0)
 
 
 @pytest.mark.parametrize("spec", ["domain", "class-domain"])

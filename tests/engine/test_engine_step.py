@@ -5,12 +5,12 @@ import torch
 
 from dgdd_cli.config import Matching, Probes, Surgery
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.engine.cells import describe_cells
+from dgdd_cli.engine.pooling import average
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.engine.step import (
     Stepped,
-    average,
     batched_products,
-    describe_cells,
     pooled_gradient,
     single_products,
     surgical_gradient,

@@ -1,0 +1,87 @@
+"""The losses of a step domain by domain, and what each weighs: surgery looks at the gradient of every domain.
+
+Because a matching loss is, up to what the images cannot change, linear in what it is compared with, the gradient of the
+average and of any risk over groups is a weighted sum of domain-wise ones: no product of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.config import Matching, Risk
+from dgdd_cli.engine.cells import Cells
+from dgdd_cli.engine.pooling import average, risk_of_parts
+from dgdd_cli.engine.probes import Probe
+from dgdd_cli.engine.risk_parts import DomainPieces, RiskParts
+from dgdd_cli.matching import OBJECTIVES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DomainLosses:
+    """ℓ_{c,d} with a gradient, the weights w_{c,d} of Σ w ∂ℓ = ∂(pooled loss), and that loss without a gradient."""
+
+    each: Tensor  # (C, D), 0 for a cell without images
+    weights: Tensor  # (C, D)
+    pooled: Tensor  # ()
+    standing: Tensor  # (G,)
+
+
+DomainWise = Callable[[Tensor, Probe, Tensor], DomainLosses]  # features, probe, standing
+
+
+def averaged_domains(matching: Matching, cells: Cells) -> DomainWise:
+    """ℓ(mean f(S_c), μ_{c,d}) of every cell; what is pooled is their `average`."""
+    objective, pooled = OBJECTIVES[matching.name], average(matching, cells)
+
+    def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
+        each = [objective.losses(features, cells.of_class, targets) for targets in probe.cells.unbind(1)]
+        present = torch.stack(each, 1) * cells.present
+        return DomainLosses(present, cells.weights, pooled(features.detach(), probe, standing)[0], standing)
+
+    return losses
+
+
+def domains_at_risk(
+    matching: Matching, risk: Risk, parts: RiskParts, pieces: DomainPieces, cells: Cells, *, kernels: str = "auto"
+) -> DomainWise:
+    """The losses of every cell with its images weighed as the risk over groups weighs them; the probes hold `pieces`.
+
+    With q_p = ∂risk/∂ℓ_p of part p (class c, group g) and s_{p,d} the share of domain d in its images:
+    w_{c,d} = Σ_{p in c} q_p s_{p,d} and ℓ_{c,d} = Σ_{p in c} q_p s_{p,d} ℓ(mean f(S_c), μ_{p,d}) / w_{c,d}; a cell that
+    the risk gives no weight keeps its plain loss. An objective on means takes ℓ_p from the mean of the whole part, one
+    on samples from the average over its pieces.
+    """
+    objective = OBJECTIVES[matching.name]
+    of_part, of_piece = cells.of_class[parts.classes], cells.of_class[pieces.classes]  # (P, N), (Q, N)
+    value = risk_of_parts(risk, parts, classes=len(cells.of_class), kernels=kernels)
+    classes, sources = cells.present.shape
+    cell = pieces.classes * sources + pieces.domains  # (Q,)
+
+    def over_parts(values: Tensor) -> Tensor:
+        return values.new_zeros(len(parts.classes), *values.shape[1:]).index_add(0, pieces.parts, values)
+
+    def over_cells(values: Tensor) -> Tensor:
+        return values.new_zeros(classes * sources).index_add(0, cell, values)
+
+    def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
+        of_pieces = objective.losses(features, of_piece, probe.parts)  # (Q,)
+        if objective.samples:
+            of_parts = over_parts(pieces.of_part * of_pieces.detach())
+        else:
+            targets = over_parts(pieces.of_part[:, None] * probe.parts)
+            of_parts = objective.losses(features.detach(), of_part, targets)
+        of_parts = of_parts.detach().requires_grad_()
+        pooled, standing = value(of_parts, standing)
+        (weights,) = torch.autograd.grad(pooled, of_parts)
+        mass = weights[pieces.parts] * pieces.of_part
+        of_cell = over_cells(mass)
+        heard = of_cell[cell]
+        shares = torch.where(heard > 0, mass / heard.clamp_min(torch.finfo(mass.dtype).tiny), pieces.of_cell)
+        each = over_cells(shares * of_pieces).view(classes, sources)
+        return DomainLosses(each, of_cell.view(classes, sources), pooled.detach(), standing)
+
+    return losses
