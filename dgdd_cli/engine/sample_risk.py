@@ -11,21 +11,21 @@ from dgdd_cli.config import Risk
 from dgdd_cli.engine.risk_parts import RiskParts
 from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
 
-# losses (n,), rows of the source set int64 (n,), whether a row counts bool (n,) -> scalar
+# losses (n,), rows of the source set int64 (n,), how much each counts float32 (n,) -> scalar
 SampleRisk = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def sample_risk(
     risk: Risk | None, parts: RiskParts | None, *, within_classes: bool, kernels: str = "auto"
 ) -> SampleRisk:
-    """The risk of losses (n,) of the source images `rows` (n,) that count, a scalar differentiable in the losses.
+    """The risk of losses (n,) of the source images `rows` (n,) by their weights, a scalar differentiable in the losses.
 
     `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
     otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call, by
     losses in units of their mean.
     """
     if risk is None or parts is None:
-        return lambda losses, rows, counts: losses @ counts.to(losses.dtype) / counts.sum()
+        return lambda losses, rows, weights: losses @ weights / weights.sum()
     if within_classes:
         of_image, blocks = parts.partition.ids, parts.classes
         images = torch.bincount(parts.partition.ids, minlength=parts.partition.count)
@@ -35,15 +35,15 @@ def sample_risk(
     groups, count = len(blocks), int(blocks.max()) + 1
     standing = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
 
-    def value(losses: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
+    def value(losses: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         nonlocal standing
-        own = torch.where(counts, of_image[rows], -1)
+        own = of_image[rows]
         if risk.name == "group-dro":
-            held, place = counts.to(losses.dtype), own.clamp_min(0)
-            sizes = torch.zeros_like(standing).index_add_(0, place, held)
-            totals = torch.zeros_like(standing).index_add_(0, place, losses.detach() * held)
-            unit = (totals.sum() / held.sum()).clamp_min(torch.finfo(losses.dtype).tiny)
-            means = totals / sizes.clamp_min(1) / unit
+            tiny = torch.finfo(losses.dtype).tiny
+            sizes = torch.zeros_like(standing).index_add_(0, own, weights)
+            totals = torch.zeros_like(standing).index_add_(0, own, losses.detach() * weights)
+            unit = (totals.sum() / weights.sum()).clamp_min(tiny)
+            means = totals / sizes.clamp_min(tiny) / unit
             standing = exponentiated_weights(
                 standing,
                 means,
@@ -61,6 +61,7 @@ def sample_risk(
             num_blocks=count,
             name=risk.name,
             tail=risk.tail or 1.0,
+            weights=weights,
             standing=standing if risk.name == "group-dro" else None,
             kernels=kernels,
         )

@@ -101,27 +101,27 @@ def gradient_matching(
                 batch, targets = normalise(images[rows], mean, std), labels[rows]
             else:
                 drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
-                rows = drawn.rows[drawn.counts].to(device)
+                rows = drawn.rows[drawn.weights > 0].to(device)
                 batch, targets = pixels(rows), real_labels[rows]
             batch = draw(probes.augment, generator, rows=len(batch))(batch)
             losses = F.cross_entropy(life.network(batch), targets, reduction="none")
-            everyone = torch.ones(len(rows), dtype=torch.bool, device=device)
-            loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows, everyone)
+            alike = torch.ones_like(losses)
+            loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows, alike)
             life.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             life.optimiser.step()
 
     def weigh(life: _Life, batch: Tensor, drawn: ClassBatch) -> Tensor:
         """How much each real image counts in the gradient of its class, (C, B)."""
-        counts = drawn.counts.to(device)
+        drawn_weights = drawn.weights.to(device)
         if risk is None:
-            return counts / counts.sum(1, keepdim=True)
+            return drawn_weights / drawn_weights.sum(1, keepdim=True)
         with torch.no_grad():
             logits = torch.cat([life.network(part) for part in batch.flatten(0, 1).split(CHUNK)])
         losses = F.cross_entropy(logits, class_of.expand(batch.shape[:2]).flatten(), reduction="none")
         losses.requires_grad_()
-        value = life.matching_risk(losses, drawn.rows.flatten().to(device), counts.flatten())
-        return torch.autograd.grad(value, losses)[0].view(counts.shape)
+        value = life.matching_risk(losses, drawn.rows.flatten().to(device), drawn_weights.flatten())
+        return torch.autograd.grad(value, losses)[0].view(drawn_weights.shape)
 
     def step(images: Tensor, number: int, standing: Tensor) -> Stepped:
         nonlocal life

@@ -23,7 +23,7 @@ class RiskValue(NamedTuple):
     values: Tensor  # (B,), differentiable in the losses; 0 for a block without losses
     groups: Tensor  # (G,) value of each group, 0 for one without losses; carries no gradient
     weights: Tensor  # (G,) ∂values[block of g]/∂groups[g]; carries no gradient
-    masses: Tensor  # (G,) how many losses each group has; carries no gradient
+    masses: Tensor  # (G,) how many losses each group has, or the sum of their weights; carries no gradient
 
 
 def group_risk(
@@ -33,6 +33,7 @@ def group_risk(
     num_groups: int,
     name: str,
     tail: float = 1.0,
+    weights: Tensor | None = None,
     standing: Tensor | None = None,
     blocks: Tensor | None = None,
     num_blocks: int = 1,
@@ -52,6 +53,7 @@ def group_risk(
         num_groups: G >= 1.
         name: one of `RISKS`.
         tail: α in (0, 1] of cvar (over the groups), cvar-within and mean-max (inside each group).
+        weights: how much each loss counts inside its group, non-negative float (n,); None: all alike.
         standing: q float (G,) of group-dro, from `exponentiated_weights`; None for the others.
         blocks: int64 (G,) in [0, num_blocks), sets of groups that have a risk of their own, as the clusters of one
             class; None: all groups are in one.
@@ -69,7 +71,8 @@ def group_risk(
         raise UnknownName("risk", name, RISKS)
     if (standing is None) == (name == "group-dro"):
         raise ValueError(f"standing is {'needed' if standing is None else 'not read'} by the risk {name!r}")
-    inner = grouped_cvar(losses, groups, num_groups=num_groups, tail=tail if name in _WITHIN else 1.0, kernels=kernels)
+    share = tail if name in _WITHIN else 1.0
+    inner = grouped_cvar(losses, groups, num_groups=num_groups, tail=share, weights=weights, kernels=kernels)
     if blocks is None:
         blocks = torch.zeros(num_groups, dtype=torch.int64, device=losses.device)
     check_blocks(blocks, num_blocks, inner.masses)
@@ -82,15 +85,15 @@ def group_risk(
     if standing is not None:
         check_standing(standing)
         check_of_groups("standing", standing, inner.masses)
-        weights = standing.detach().to(losses.dtype) * here
+        heard = standing.detach().to(losses.dtype) * here
         # a weight of zero takes nothing from its group, not even an infinity
-        parts = torch.where(weights == 0, 0.0, weights * inner.values)
+        parts = torch.where(heard == 0, 0.0, heard * inner.values)
         values = parts.new_zeros(num_blocks).index_add(0, blocks, parts)
     elif name == "cvar":
-        values, weights = over(tail)
+        values, heard = over(tail)
     else:
-        values, weights = over(1.0)
+        values, heard = over(1.0)
         if name == "mean-max":
             most, worst = over(0.5 / num_groups)  # less than the share of any group: the maximum alone
-            values, weights = values + most, weights + worst
-    return RiskValue(values, inner.values.detach(), weights, inner.masses)
+            values, heard = values + most, heard + worst
+    return RiskValue(values, inner.values.detach(), heard, inner.masses)
