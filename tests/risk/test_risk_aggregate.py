@@ -155,6 +155,19 @@ def test_groups_count_alike_whatever_their_size() -> None:
 
 
 @pytest.mark.parametrize("name", RISKS)
+@pytest.mark.parametrize("tail", [1.0, 0.4, 0.05])
+def test_a_weight_counts_a_loss_several_times_or_not_at_all(name: str, tail: float) -> None:
+    losses, groups, standing = case(7)
+    weights = torch.arange(len(losses)).to(losses.dtype) % 4
+    weights[groups == 3] = 2  # the single sample of its group
+    found = risk(name, losses, groups, standing, tail, weights=weights)
+    repeated = torch.repeat_interleave(torch.arange(len(losses)), weights.long())
+    expected = risk(name, losses[repeated], groups[repeated], standing, tail)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", RISKS)
 def test_the_order_of_samples_and_the_numbers_of_groups_do_not_matter(name: str) -> None:
     losses, groups, standing = case(6)
     draw = torch.Generator().manual_seed(1)
