@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.risk.kmeans import kmeans
-from dgdd_cli.synthesis.initial import deal, representatives
-
-CANDIDATES = 2  # images that K-means chooses one representative from
-LLOYD = 5  # iterations: the representatives serve one network, not a record
+from dgdd_cli.synthesis.initial import deal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,39 +30,50 @@ def draw_batch(strata: Strata, size: int, generator: torch.Generator) -> ClassBa
     return _filled(dealt, [torch.ones(len(rows)) for rows in dealt], size)
 
 
-def draw_representatives(
+@dataclass(frozen=True, slots=True, eq=False)
+class Cluster:
+    """Rows of the source set that one of them speaks for, and how many images of a batch they make up."""
+
+    rows: Tensor
+    weight: float
+
+
+Clusters = Sequence[Sequence[Cluster]]  # for each class
+
+
+def cluster_strata(
     strata: Strata, size: int, generator: torch.Generator, features: Callable[[Tensor], Tensor]
-) -> ClassBatch:
-    """The images nearest to K-means centroids among twice as many random ones, `size` of each class, dealt evenly from
-    its strata and found within each; a representative stands for the images that are nearest to it.
+) -> Clusters:
+    """`size` K-means clusters of each class, dealt evenly to its strata and found within each.
 
-    Without that weight the batch would be made of outliers, which have a centroid each. `features` maps rows (n,) to
-    (n, F); a class with at most `size` images gives all of them.
+    `features` maps rows (n,) to (n, F) on the CPU. A stratum with no more images than clusters makes each its own, so
+    a class with at most `size` images gives all of them.
     """
-    counts = [_shares([len(rows) for rows in own], size) for own in strata]
-    candidates = [
-        rows[torch.randperm(len(rows), generator=generator)[: CANDIDATES * count]]
-        for own, shares in zip(strata, counts, strict=True)
-        for rows, count in zip(own, shares, strict=True)
+    found: list[list[Cluster]] = []
+    for own in strata:
+        found.append([])
+        for rows, count in zip(own, _shares([len(rows) for rows in own], size), strict=True):
+            if count == len(rows):
+                found[-1] += [Cluster(row, 1.0) for row in rows.split(1)]
+            elif count:
+                of_row = kmeans(features(rows), count, generator, restarts=1).assignments
+                members = [rows[of_row == cluster] for cluster in range(int(of_row.max()) + 1)]
+                found[-1] += [Cluster(held, count * len(held) / len(rows)) for held in members]
+    return found
+
+
+def draw_representatives(clusters: Clusters, generator: torch.Generator) -> ClassBatch:
+    """A random image of every cluster, which stands for all of it.
+
+    The weighted mean of a batch is on average that of images dealt evenly from the strata, and varies less. The images
+    nearest to the centroids, unweighted, would be outliers above all, and the same at every step.
+    """
+    drawn = [
+        torch.stack([own.rows[torch.randint(len(own.rows), (), generator=generator)] for own in of_class])
+        for of_class in clusters
     ]
-    points = iter(features(torch.cat(candidates)).split([len(rows) for rows in candidates]))
-    left = iter(candidates)
-    dealt, weights = [], []
-    for shares in counts:
-        found = [_representatives(next(left), next(points), count, generator) for count in shares]
-        dealt.append(torch.cat([rows for rows, _ in found]))
-        weights.append(torch.cat([standing_for for _, standing_for in found]))
-    return _filled(dealt, weights, size)
-
-
-def _representatives(rows: Tensor, points: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`count` of the rows (n,) and what each stands for, float32, together `count`."""
-    if len(rows) <= count:
-        return rows, torch.ones(len(rows))
-    centroids = kmeans(points, count, generator, restarts=1, iterations=LLOYD).centroids
-    chosen = representatives(points, centroids, count)
-    nearest = torch.cdist(points, points[chosen]).argmin(1)
-    return rows[chosen], torch.bincount(nearest, minlength=count) * (count / len(rows))
+    weights = [torch.tensor([own.weight for own in of_class]) for of_class in clusters]
+    return _filled(drawn, weights, max(map(len, clusters)))
 
 
 def _shares(lengths: Sequence[int], count: int) -> list[int]:

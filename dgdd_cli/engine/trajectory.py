@@ -17,12 +17,12 @@ from dgdd_cli.augment import draw
 from dgdd_cli.config import Matching, Probes, Risk, Trajectory
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.engine.real_batch import ClassBatch, draw_batch, draw_representatives, strata_of
+from dgdd_cli.engine.real_batch import ClassBatch, Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
 from dgdd_cli.engine.risk_parts import RiskParts
 from dgdd_cli.engine.sample_risk import SampleRisk, sample_risk
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.step import Stepped
-from dgdd_cli.engine.views import CHUNK
+from dgdd_cli.engine.views import CHUNK, image_features, make_view
 from dgdd_cli.matching.gradient import class_gradients, gradient_distances
 from dgdd_cli.networks import Network, build
 from dgdd_cli.synthesis.pixels import normalise, to_unit
@@ -35,7 +35,6 @@ class _Life:
     index: int
     network: Network
     optimiser: torch.optim.Optimizer
-    representatives: ClassBatch | None
     matching_risk: SampleRisk
     training_risk: SampleRisk
 
@@ -68,6 +67,12 @@ def gradient_matching(
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
     class_of = torch.arange(classes, device=device)[:, None]
     life: _Life | None = None
+    clusters: Clusters | None = None
+    if probes.select == "kmeans":
+        look = make_view(source, probes.model_copy(update={"augment": "none"}), normalisation, seed, 0, device)
+        clusters = cluster_strata(
+            strata, probes.batch, stream(seed, "representatives"), lambda rows: image_features(look, real[rows]).cpu()
+        )
 
     def pixels(rows: Tensor) -> Tensor:
         return normalise(to_unit(real[rows.to(device)]), mean, std)
@@ -80,17 +85,9 @@ def gradient_matching(
             generator=stream(seed, "probe", index, "network"),
             width=probes.width,
         ).to(device)
-        chosen = None
-        if probes.select == "kmeans":
-
-            @torch.no_grad()
-            def features(rows: Tensor) -> Tensor:
-                return torch.cat([network.features(pixels(part)) for part in rows.split(CHUNK)]).cpu()
-
-            chosen = draw_representatives(strata, probes.batch, stream(seed, "probe", index, "batch"), features)
         optimiser = torch.optim.SGD(network.parameters(), lr=trajectory.rate, momentum=trajectory.momentum)
         risks = [sample_risk(risk, parts, within_classes=within, kernels=kernels) for within in (True, False)]
-        return _Life(index, network, optimiser, chosen, *risks)
+        return _Life(index, network, optimiser, *risks)
 
     def train(life: _Life, images: Tensor, step: int) -> None:
         """The inner loop: `inner` steps on synthetic or real batches, as they are now."""
@@ -133,9 +130,8 @@ def gradient_matching(
         assert life.index == index, "a run resumes at the first step of a network"
         if position:
             train(life, images.detach(), position)
-        drawn = life.representatives or draw_batch(
-            strata, probes.batch, stream(seed, "probe", index, "batch", position)
-        )
+        generator = stream(seed, "probe", index, "batch", position)
+        drawn = draw_representatives(clusters, generator) if clusters else draw_batch(strata, probes.batch, generator)
         synthetic = normalise(images[order], mean, std).view(classes, -1, *images.shape[1:])  # (C, IPC, 3, H, W)
         batch = pixels(drawn.rows.flatten()).view(*drawn.rows.shape, *images.shape[1:])  # (C, B, 3, H, W)
         draws = [

@@ -1,11 +1,11 @@
-"""Batches of real images: how many of each stratum, which of them K-means keeps, and what each stands for."""
+"""Batches of real images: how many of each stratum, which cluster a representative speaks for, and its weight."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from dgdd_cli.engine.real_batch import draw_batch, draw_representatives, strata_of
+from dgdd_cli.engine.real_batch import cluster_strata, draw_batch, draw_representatives, strata_of
 
 LABELS = torch.tensor([0] * 40 + [1] * 40 + [2] * 3)
 STRATA = torch.tensor([0] * 30 + [1] * 10 + [0] * 38 + [1] * 2 + [0] * 3)
@@ -15,12 +15,15 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def points(rows: torch.Tensor) -> torch.Tensor:
-    """Two tight heaps in every stratum, of the rows below and above the first four of each ten."""
-    return torch.stack([(rows % 10 < 4) * 10.0, rows * 1e-3], 1)
+def spread(rows: torch.Tensor) -> torch.Tensor:
+    return torch.stack([rows % 10, rows // 10], 1).float()
 
 
-@pytest.mark.parametrize("draw", [draw_batch, lambda *given: draw_representatives(*given, points)])
+def by_clusters(strata, size, draw):
+    return draw_representatives(cluster_strata(strata, size, generator(1), spread), draw)
+
+
+@pytest.mark.parametrize("draw", [draw_batch, by_clusters])
 def test_strata_give_alike_as_long_as_they_last_and_a_small_class_gives_all(draw):
     batch = draw(strata_of(LABELS, STRATA, 3), 8, generator())
     assert batch.rows.shape == batch.weights.shape == (3, 8)
@@ -28,32 +31,43 @@ def test_strata_give_alike_as_long_as_they_last_and_a_small_class_gives_all(draw
         held = batch.rows[c][batch.weights[c] > 0]
         assert (LABELS[held] == c).all()
         assert len(held.unique()) == len(held)
-        assert torch.bincount(STRATA[batch.rows[c]], weights=batch.weights[c], minlength=2).tolist() == of_stratum
+        total = torch.bincount(STRATA[batch.rows[c]], weights=batch.weights[c], minlength=2)
+        torch.testing.assert_close(total, torch.tensor(of_stratum, dtype=total.dtype))
     assert batch.weights[2].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
 
 
-def test_random_images_count_once_and_representatives_for_their_neighbours():
-    strata = [[torch.tensor([0, 1, 2, 5])]]  # three in one heap, one in the other
-    assert draw_batch(strata, 2, generator()).weights.tolist() == [[1, 1]]
-    batch = draw_representatives(strata, 2, generator(), points)
-    weights = dict(zip((batch.rows[0] == 5).tolist(), batch.weights[0].tolist(), strict=True))
-    assert weights == {False: 1.5, True: 0.5}
-
-
 def test_an_outlier_stands_for_itself_alone():
-    """Nineteen images in a heap and one far away, all of them candidates: the mean is kept, not the spread."""
-    strata = [[torch.arange(20)]]
+    """Nineteen images in a heap and one far away: the mean is kept, not the spread."""
+    clusters = cluster_strata(
+        [[torch.arange(20)]], 2, generator(), lambda rows: torch.where(rows == 7, 100.0, rows * 1e-3)[:, None]
+    )
+    assert sorted((len(own.rows), own.weight) for own in clusters[0]) == [(1, 0.1), (19, 1.9)]
+    drawn = [draw_representatives(clusters, generator(seed)) for seed in range(200)]
+    for batch in drawn:
+        assert dict(zip((batch.rows[0] == 7).tolist(), batch.weights[0].tolist(), strict=True))[True] == pytest.approx(
+            0.1
+        )
+    assert torch.cat([batch.rows[0] for batch in drawn]).unique().tolist() == list(range(20))  # others at other steps
 
-    def features(rows):
-        return torch.where(rows == 7, 100.0, rows * 1e-3)[:, None]
 
-    batch = draw_representatives(strata, 10, generator(), features)
-    weights = dict(zip(batch.rows[0].tolist(), batch.weights[0].tolist(), strict=True))
-    assert weights[7] == 0.5  # one of twenty, in a batch of ten
-    assert sum(weights.values()) == 10
+def test_a_batch_of_representatives_has_the_mean_of_the_strata():
+    """On average over draws; and it varies less than a batch of random images."""
+    values = torch.arange(100.0).square()
+    strata = [[torch.arange(90), torch.arange(90, 100)]]
+    expected = (values[:90].mean() + values[90:].mean()) / 2
+    clusters = cluster_strata(strata, 10, generator(), lambda rows: values[rows][:, None])
+
+    def means(draw):
+        batches = [draw(generator(seed)) for seed in range(400)]
+        return torch.stack([(values[b.rows[0]] * b.weights[0]).sum() / b.weights[0].sum() for b in batches])
+
+    ours, random = means(lambda g: draw_representatives(clusters, g)), means(lambda g: draw_batch(strata, 10, g))
+    assert abs(float(ours.mean() - expected)) < 4 * float(ours.std()) / 20
+    assert float(ours.std()) < 0.6 * float(random.std())
 
 
-def test_images_that_are_all_alike_are_enough():
-    batch = draw_representatives([[torch.arange(20)]], 10, generator(), lambda rows: torch.ones(len(rows), 3))
-    assert len(batch.rows[0].unique()) == 10
-    assert float(batch.weights.sum()) == 10
+def test_images_that_are_all_alike_are_one_cluster():
+    clusters = cluster_strata([[torch.arange(20)]], 10, generator(), lambda rows: torch.ones(len(rows), 3))
+    batch = draw_representatives(clusters, generator())
+    assert batch.rows.shape == (1, 1)
+    assert batch.weights.tolist() == [[10]]
