@@ -15,7 +15,7 @@ from torch import Tensor
 from dgdd_cli.bundle.groups import check_groups_match, read_groups
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.grouping import smallest_group
-from dgdd_cli.engine.kept_groups import class_groups
+from dgdd_cli.engine.kept_groups import Kind, kept_groups
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.progress import Progress, silent
 
@@ -122,9 +122,11 @@ def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Path | None
             f"{number} groups are more than the {fewest} image{'s' if fewest > 1 else ''} of class {where!r}",
             hint=f"--groups kmeans:{fewest} or fewer",
         )
-    found = class_groups(dataset, number, seed=seed, cache=cache, progress=progress)
-    formed = torch.bincount(found.classes, minlength=len(counts))
-    notes = [*found.notes, *_shortfalls(dataset, number, formed, counts)]
+    found = kept_groups(dataset, Kind(number, "class", seed, smallest_group), cache=cache, progress=progress)
+    assert found.classes is not None, "groups within classes know their classes"
+    notes = [f"the kept groups were not usable and are made anew: {found.refused}"] if found.refused else []
+    notes += [f"the groups could not be kept for the next run: {found.unkept}"] if found.unkept else []
+    notes += _shortfalls(dataset, number, torch.bincount(found.classes, minlength=len(counts)), counts)
     return _groups(dataset, found.assignments, _within(dataset, found.classes), within_class=True, notes=notes)
 
 

@@ -1,9 +1,10 @@
-"""K-means groups within classes, kept as a groups file so that distillation and evaluation use the very same."""
+"""K-means groups on pixels, kept as groups files in the cache folder so that every later call uses the very same."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dgdd_cli.bundle.groups import (
     write_groups,
 )
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.grouping import Features, Grouping, group_dataset, smallest_group
+from dgdd_cli.engine.grouping import Features, Grouping, Per, group_dataset
 from dgdd_cli.engine.software import software
 from dgdd_cli.errors import DataError, DgddError
 from dgdd_cli.progress import Progress
@@ -31,48 +32,74 @@ FEATURES: Features = "pixels"
 _VERSION = 1  # to be raised whenever the same images get other groups
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is asked for: `number` groups of all images or within each class; those below `minimum` are merged."""
+
+    number: int
+    per: Per
+    seed: int
+    minimum: int | Callable[[int], int] = 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class ClassGroups:
-    """G groups of N images, each within one class; `notes` say what went wrong with the kept ones."""
+class KeptGroups:
+    """G groups of N images, where they are kept (None: nowhere), and what a person may want to know of how they came.
+
+    `notes` are those of groups that were `made`; `refused` says why a file that lay there was not used, `unkept` why
+    what was made is not kept.
+    """
 
     assignments: Tensor  # (N,) int64 in [0, G)
-    classes: Tensor  # (G,) int64
-    notes: tuple[str, ...]
+    classes: Tensor | None  # (G,) int64, of groups within classes
+    number: int
+    path: Path | None
+    made: bool = False
+    notes: tuple[str, ...] = ()
+    refused: str | None = None
+    unkept: str | None = None
 
 
-def class_groups(
-    dataset: DomainDataset, number: int, *, seed: int, cache: Path | None, progress: Progress
-) -> ClassGroups:
-    """K-means groups on pixels within each class, read from the folder `cache` or made and kept there.
+def kept_groups(dataset: DomainDataset, kind: Kind, *, cache: Path | None, progress: Progress) -> KeptGroups:
+    """The groups of a kind, read from the folder `cache`, or made and kept there.
 
     A kept file that does not verify is replaced; a folder that cannot be written to costs only the keeping. Raises
     what `group_dataset` raises.
     """
-    notes = []
-    path = None if cache is None else _path(cache, dataset, number, seed)
+    path = None if cache is None else _path(cache, dataset, kind)
+    refused = unkept = None
     if path is not None and path.exists():
         try:
-            file, classes = _verified(path, dataset, number, seed)
-            return ClassGroups(file.groups, classes, ())
+            file = _verified(path, dataset, kind)
         except DataError as error:
-            notes.append(f"the kept groups were not usable and are made anew: {error.message}")
+            refused = error.message
+        else:
+            return KeptGroups(file.groups, file.group_classes, file.manifest.groups, path)
     found = group_dataset(
         dataset,
-        groups=number,
+        groups=kind.number,
         features=FEATURES,
-        per="class",
-        seed=seed,
-        minimum=smallest_group,
+        per=kind.per,
+        seed=kind.seed,
+        minimum=kind.minimum,
         progress=progress,
     )
-    assert found.group_classes is not None, "groups within classes know their classes"
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_grouping(path, dataset, found, seed=seed, overwrite=True)
+            write_grouping(path, dataset, found, seed=kind.seed, overwrite=True)
         except (DgddError, OSError) as error:  # a full disk must not end a run that can do without
-            notes.append(f"the groups could not be kept for the next run: {error}")
-    return ClassGroups(found.assignments, found.group_classes, tuple(notes))
+            path, unkept = None, str(error)
+    return KeptGroups(
+        found.assignments,
+        found.group_classes,
+        len(found.sizes),
+        path,
+        made=True,
+        notes=found.notes,
+        refused=refused,
+        unkept=unkept,
+    )
 
 
 def write_grouping(
@@ -99,19 +126,23 @@ def write_grouping(
     )
 
 
-def _path(cache: Path, dataset: DomainDataset, number: int, seed: int) -> Path:
-    key = json.dumps([_VERSION, dataset.fingerprint(), dataset.domain_names, number, seed])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:32]  # the rows follow the order of the domains
-    return cache / "groups" / f"{digest}-class-kmeans-{number}-seed-{seed}.safetensors"
+def _path(cache: Path, dataset: DomainDataset, kind: Kind) -> Path:
+    # The rows follow the order of the domains, which the fingerprint does not know.
+    key = json.dumps([_VERSION, dataset.fingerprint(), dataset.domain_names, kind.number, kind.per, kind.seed])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return cache / "groups" / f"{digest}-{kind.per}-kmeans-{kind.number}-seed-{kind.seed}.safetensors"
 
 
-def _verified(path: Path, dataset: DomainDataset, number: int, seed: int) -> tuple[GroupsFile, Tensor]:
-    """The kept file and the class of each group; raises DataError unless it holds what would be made now."""
+def _verified(path: Path, dataset: DomainDataset, kind: Kind) -> GroupsFile:
+    """The kept file; raises DataError unless it holds what would be made now."""
     file = read_groups(path)
     check_groups_match(file, dataset)
-    classes, made = file.group_classes, file.manifest
-    if classes is None or made.seed != seed or not made.features.startswith(FEATURES) or 0 in made.sizes:
-        raise DataError(f"{path} holds groups of another kind")
-    if int(torch.bincount(classes).max()) > number:
-        raise DataError(f"{path} holds more than {number} groups of a class")
-    return file, classes
+    made, classes = file.manifest, file.group_classes
+    if (made.per, made.seed) != (kind.per, kind.seed) or (classes is None) != (kind.per == "all"):
+        raise DataError(f"{path} holds groups of another kind (per {made.per}, seed {made.seed})")
+    if not made.features.startswith(FEATURES) or 0 in made.sizes:
+        raise DataError(f"{path} holds groups of another kind ({made.features}, smallest of {min(made.sizes)} images)")
+    most = made.groups if classes is None else int(torch.bincount(classes).max())
+    if most > kind.number:
+        raise DataError(f"{path} holds {most} groups{'' if classes is None else ' of a class'}, not {kind.number}")
+    return file
