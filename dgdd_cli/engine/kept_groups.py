@@ -21,7 +21,7 @@ from dgdd_cli.bundle.groups import (
 )
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.grouping import Features, Grouping, Per, group_dataset
-from dgdd_cli.engine.software import software
+from dgdd_cli.engine.software import arithmetic, software
 from dgdd_cli.errors import DataError, DgddError
 from dgdd_cli.progress import Progress
 
@@ -127,9 +127,16 @@ def write_grouping(
 
 
 def _path(cache: Path, dataset: DomainDataset, kind: Kind) -> Path:
-    # The rows follow the order of the domains, which the fingerprint does not know.
-    key = json.dumps([_VERSION, dataset.fingerprint(), dataset.domain_names, kind.number, kind.per, kind.seed])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    counts = dataset.counts().sum(1).tolist()
+    least = kind.minimum if isinstance(kind.minimum, int) else [kind.minimum(count) for count in counts]
+    facts = [
+        _VERSION,
+        dataset.fingerprint(),
+        *(dataset.domain_names, dataset.domains.tolist()),  # the order of the rows, which the fingerprint does not know
+        *(kind.number, kind.per, kind.seed, least),
+        *arithmetic(torch.device("cpu")),
+    ]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache / "groups" / f"{digest}-{kind.per}-kmeans-{kind.number}-seed-{kind.seed}.safetensors"
 
 

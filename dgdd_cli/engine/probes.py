@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dgdd_cli import __version__
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.bank import Shelf, fill_bank, shelf_name
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.seeds import stream
+from dgdd_cli.engine.software import arithmetic
 from dgdd_cli.engine.views import Partition, View, image_features, make_view, subset_features
 from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import Progress
@@ -145,15 +145,10 @@ def _shelf(
         samples,
         *(normalisation.mean, normalisation.std),
         *(seed, indices.start, indices.step, len(indices)),
-        *(__version__, device.type, _arithmetic(device), torch.get_num_threads(), torch.__version__),
+        *arithmetic(device),
         None if parts is None else shelf_name(parts.ids.tolist()),
     ]
     return Shelf(cache / "banks", shelf_name(facts), source.fingerprint())
-
-
-def _arithmetic(device: torch.device) -> str:
-    """What decides how sums round on a device: its model, or the instructions of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
 
 
 def sample_subsets(partition: Partition, batch: int, generator: torch.Generator, *, fill: bool = False) -> Tensor:

@@ -1,9 +1,11 @@
-"""Versions of what decides the bytes of a result."""
+"""What decides the bytes of a result beside its inputs: versions, and how a device rounds."""
 
 from __future__ import annotations
 
 import platform
 from importlib import metadata
+
+import torch
 
 import dgdd_cli
 
@@ -12,3 +14,10 @@ def software() -> dict[str, str]:
     """The versions of dgdd, Python and the libraries that images and numbers pass through, by name."""
     versions = {name: metadata.version(name) for name in ("torch", "torchvision", "safetensors", "numpy", "pillow")}
     return {"dgdd": dgdd_cli.__version__, "python": platform.python_version(), **versions}
+
+
+def arithmetic(device: torch.device) -> tuple[str | int, ...]:
+    """What decides how sums on a device round: who computes, on which model or instructions, with how many threads."""
+    cuda = device.type == "cuda"
+    model = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
+    return dgdd_cli.__version__, device.type, model, torch.get_num_threads(), torch.__version__

@@ -142,6 +142,39 @@ def test_clusters_are_kept_apart_by_images_number_and_seed(shapes: Build, tmp_pa
     assert len(list((tmp_path / "groups").iterdir())) == 5
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("torch.__version__", "0.0"),
+        ("dgdd_cli.__version__", "0.0"),
+        ("torch.get_num_threads", lambda: 77),
+        ("torch.backends.cpu.get_cpu_capability", lambda: "ABACUS"),
+        ("dgdd_cli.engine.kept_groups._VERSION", 0),
+    ],
+)
+def test_clusters_of_other_software_or_hardware_are_not_taken(
+    shapes: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    dataset = clear(shapes)
+    with monkeypatch.context() as other:
+        other.setattr(name, value)
+        find(dataset, "kmeans:3", tmp_path)
+    (theirs,) = (tmp_path / "groups").iterdir()
+    assert find(dataset, "kmeans:3", tmp_path).notes == ()
+    assert len(list((tmp_path / "groups").iterdir())) == 2
+    assert theirs.exists()
+
+
+def test_clusters_follow_the_rows(shapes: Build, tmp_path: Path) -> None:
+    dataset = clear(shapes)
+    mixed = some(dataset, torch.arange(len(dataset)).view(3, -1).T.flatten())  # domains take turns
+    assert mixed.fingerprint() == dataset.fingerprint()
+    find(dataset, "kmeans:3", tmp_path)
+    groups = find(mixed, "kmeans:3", tmp_path)
+    assert groups.notes == ()
+    assert groups.digest == find(mixed, "kmeans:3").digest
+
+
 @pytest.mark.parametrize("damage", ["bytes", "other images", "more groups", "across classes", "folder"])
 def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path: Path, damage: str) -> None:
     dataset = clear(shapes)

@@ -112,6 +112,15 @@ def test_other_images_have_other_clusters(shapes, tmp_path):
     assert clusters_of(dataset, 2, **ears.listening(tmp_path)).path != first.path
 
 
+def test_clusters_of_another_torch_are_not_taken(shapes, tmp_path, monkeypatch):
+    dataset, ears = shapes().only(["cyan"]), Ears()
+    first = clusters_of(dataset, 3, **ears.listening(tmp_path))
+    monkeypatch.setattr("torch.__version__", "0.0")
+    assert clusters_of(dataset, 3, **ears.listening(tmp_path)).path != first.path
+    assert ["made" in line for line in ears.notes] == [True, True]
+    assert ears.warnings == []
+
+
 def test_a_cache_that_cannot_be_written_is_no_failure(shapes, tmp_path):
     (tmp_path / "groups").write_text("a file where the folder should be")
     ears = Ears()
