@@ -31,10 +31,17 @@ class TargetGroups:
     def clustered(self) -> bool:
         return self.spec.startswith("kmeans:")
 
+    def present(self, target: str) -> Tensor:
+        """The groups that have images of one target, int64 (P,), by name: the same whatever other targets there are."""
+        return torch.tensor(sorted(self.members[target].unique().tolist(), key=self.names.__getitem__)).long()
+
     def digest(self, target: str) -> str:
-        """sha256 of the groups of one target's images."""
-        names = "\n".join(self.names).encode()
-        return hashlib.sha256(names + b"\0" + self.members[target].numpy().tobytes()).hexdigest()
+        """sha256 of the groups of one target's images, of which `present` says the order."""
+        present = self.present(target)
+        places = torch.empty(len(self.names), dtype=torch.int64)
+        places[present] = torch.arange(len(present))
+        names = "\n".join(self.names[g] for g in present.tolist()).encode()
+        return hashlib.sha256(names + b"\0" + places[self.members[target]].numpy().tobytes()).hexdigest()
 
 
 def groups_of(

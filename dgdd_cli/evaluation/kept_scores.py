@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,13 +32,16 @@ Loss = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class StoredScore(Block):
-    """A Score as JSON: what has no images has no accuracy (null)."""
+    """A Score as JSON: a class without images has no accuracy (null), and of the groups only those with images count.
+
+    So a score does not depend on what other targets were evaluated with it, nor on their order.
+    """
 
     accuracy: Share
     per_class: tuple[Share | None, ...]
     ece: Share
     loss_cvar: Loss
-    per_group: tuple[Share | None, ...]
+    per_group: tuple[Share, ...]
 
 
 class Entry(Block):
@@ -79,7 +82,7 @@ def keep(shelf: Shelf, contestant: Contestant, network: str, repeat: int, scores
         return
     for target, score in scores.items():
         choices, facts = _key(shelf, contestant, network, repeat, target)
-        body = {"choices": choices, "facts": facts, "score": _stored(score)}
+        body = {"choices": choices, "facts": facts, "score": _stored(score, shelf.targets[target])}
         text = canonical_json({"schema": "dgdd.baseline/1", **body, "sha256": _sha256(body)})
         path = _path(shelf, choices, facts)
         try:
@@ -151,31 +154,32 @@ def _entry(data: bytes, choices: dict[str, Any], facts: dict[str, Any]) -> Entry
 def _score(entry: Entry, target: TargetFacts) -> Score:
     """The stored score; raises ValueError where it does not fit the target's classes and groups."""
     stored = entry.score
-    tensors = []
-    for what, shares, sizes in (
-        ("class", stored.per_class, target.class_sizes),
-        ("group", stored.per_group, target.group_sizes),
-    ):
-        if [share is None for share in shares] != (sizes == 0).tolist():
-            raise ValueError(f"it does not have one accuracy for each {what} with images")
-        tensors.append(torch.tensor([math.nan if s is None else s for s in shares], dtype=torch.float64))
-        if len(sizes):
-            mean = float((tensors[-1].nan_to_num() * sizes).sum() / sizes.sum())
-            if abs(mean - stored.accuracy) > 1e-6:
-                raise ValueError(f"its accuracy is not the mean over each {what}")
-    return Score(stored.accuracy, tensors[0], stored.ece, stored.loss_cvar, tensors[1])
+    per_class = _shares("class", stored.per_class, target.class_sizes, stored.accuracy)
+    per_group = torch.full(target.group_sizes.shape, math.nan, dtype=torch.float64)
+    own = target.group_sizes[target.present]
+    per_group[target.present] = _shares("group", stored.per_group, own, stored.accuracy)
+    return Score(stored.accuracy, per_class, stored.ece, stored.loss_cvar, per_group)
 
 
-def _stored(score: Score) -> dict[str, Any]:
-    def shares(values: Tensor) -> list[float | None]:
-        return [None if math.isnan(value) else value for value in values.tolist()]
+def _shares(what: str, stored: Sequence[float | None], sizes: Tensor, accuracy: float) -> Tensor:
+    """Stored accuracies of parts with `sizes` images, float64 (K,); raises ValueError where the two do not fit."""
+    if [share is None for share in stored] != (sizes == 0).tolist():
+        raise ValueError(f"it does not have one accuracy for each {what} with images")
+    shares = torch.tensor([math.nan if share is None else share for share in stored], dtype=torch.float64)
+    if len(sizes):
+        mean = float((shares.nan_to_num() * sizes).sum() / sizes.sum())
+        if abs(mean - accuracy) > 1e-6:
+            raise ValueError(f"its accuracy is not the mean over each {what}")
+    return shares
 
+
+def _stored(score: Score, target: TargetFacts) -> dict[str, Any]:
     return {
         "accuracy": score.accuracy,
-        "per_class": shares(score.per_class),
+        "per_class": [None if math.isnan(share) else share for share in score.per_class.tolist()],
         "ece": score.ece,
         "loss_cvar": score.loss_cvar,
-        "per_group": shares(score.per_group),
+        "per_group": score.per_group[target.present].tolist(),
     }
 
 

@@ -20,12 +20,13 @@ EVALUATOR = 1  # to be raised whenever the same choices and facts train to other
 
 @dataclass(frozen=True, slots=True)
 class TargetFacts:
-    """What a score on one target depends on; class_sizes int64 (C,), group_sizes int64 (G,)."""
+    """What a score on one target depends on, and whose accuracies it holds."""
 
     choices: Mapping[str, Any]
     facts: Mapping[str, Any]
-    class_sizes: Tensor
-    group_sizes: Tensor
+    class_sizes: Tensor  # (C,) int64
+    group_sizes: Tensor  # (G,) int64
+    present: Tensor  # (P,) int64: the groups with images, in the order in which their accuracies are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def common_facts(device: str) -> dict[str, Any]:
 
 def target_facts(target: Target, groups: TargetGroups | None) -> TargetFacts:
     """What a score on this target depends on: its images as they are tested, and their groups."""
-    members = torch.empty(0, dtype=torch.int64) if groups is None else groups.members[target.name]
+    none = torch.empty(0, dtype=torch.int64)
+    members = none if groups is None else groups.members[target.name]
     return TargetFacts(
         choices={"target": target.name, "corruption": target.corruption},
         facts={
@@ -69,4 +71,5 @@ def target_facts(target: Target, groups: TargetGroups | None) -> TargetFacts:
         },
         class_sizes=target.dataset.counts().sum(1),
         group_sizes=torch.bincount(members, minlength=0 if groups is None else len(groups.names)),
+        present=none if groups is None else groups.present(target.name),
     )

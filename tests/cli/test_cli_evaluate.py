@@ -281,6 +281,21 @@ def test_another_copy_of_a_source_is_told_from_the_one_it_was_made_from(bundle, 
     assert settings == ["in-domain (other images)", "in-domain (images it was made from)"]
 
 
+@pytest.mark.parametrize("groups", ["domain", "class-domain", "kmeans:2"])
+def test_the_order_of_targets_trains_no_baseline_again(bundle, shapes_folder, capsys, groups):
+    arguments = ["--baseline", "random", "--groups", groups, "--json"]
+    found = []
+    for targets in ("cyan,blue", "blue,cyan", "blue"):
+        assert evaluate(bundle, shapes_folder, "--target", targets, *arguments) == 0
+        results = {r["target"]: r for r in document_of(capsys)["results"] if r["method"] == "random"}
+        found.append({name: (r["cached_repeats"], r | {"cached_repeats": None}) for name, r in results.items()})
+    first, turned, alone = found
+    assert [cached for each in found for cached, _ in each.values()] == [0, 0, 2, 2, 2]
+    for name, (_, result) in first.items():
+        assert turned[name][1] == result
+    assert alone["blue"][1] == first["blue"][1]
+
+
 def test_baselines_are_trained_once(bundle, shapes_folder, capsys):
     arguments = ["--baseline", "random,whole", "--set", "whole_epochs=1", "--groups", "class-domain", "--json"]
     documents = []

@@ -66,7 +66,21 @@ def test_clusters_are_made_once_and_used_again(shapes, tmp_path):
     assert ["those kept in" in line for line in ears.notes[2:]] == [True, True]
     assert torch.equal(again.members["cyan"] - 3, first.members["cyan"])
     assert ears.warnings == []
-    assert first.digest("cyan") != again.digest("cyan") != first.digest("amber")
+    assert first.digest("cyan") == again.digest("cyan") != first.digest("amber")
+
+
+def test_the_digest_says_which_images_are_in_which_group():
+    members = torch.tensor([0, 2, 2, 0])
+    here = TargetGroups("file", ("b", "c", "a"), {"cyan": members, "blue": torch.tensor([1, 1])}, {})
+    assert here.present("cyan").tolist() == [2, 0]
+    elsewhere = TargetGroups("file", ("a", "x", "b"), {"cyan": 2 - members}, {})
+    assert here.digest("cyan") == elsewhere.digest("cyan") != here.digest("blue")
+    for others in (
+        TargetGroups("file", ("a", "x", "b"), {"cyan": members}, {}),
+        TargetGroups("file", ("a", "x", "d"), {"cyan": 2 - members}, {}),
+        TargetGroups("file", ("a", "x", "b"), {"cyan": torch.tensor([2, 0, 1, 2])}, {}),
+    ):
+        assert others.digest("cyan") != here.digest("cyan")
 
 
 def test_the_kept_clusters_are_what_is_used(shapes, tmp_path):
