@@ -86,12 +86,17 @@ def _clusters(
     warn: Callable[[str], None],
     progress: Progress,
 ) -> TargetGroups:
+    number = int(spec.partition(":")[2])
+    smallest = min(targets, key=lambda target: len(targets[target]))
+    if number > (fewest := len(targets[smallest])) > 0:
+        raise UsageError(
+            f"{number} clusters are more than the {fewest} image{'s' if fewest > 1 else ''} of {smallest!r}",
+            hint=f"--groups kmeans:{fewest} or fewer",
+        )
     names: list[str] = []
     members, files = {}, {}
     for target, dataset in targets.items():
-        found = clusters_of(
-            dataset, int(spec.partition(":")[2]), cache_dir=cache_dir, note=note, warn=warn, progress=progress
-        )
+        found = clusters_of(dataset, number, cache_dir=cache_dir, note=note, warn=warn, progress=progress)
         members[target] = found.assignments + len(names)
         names += [f"cluster {k} of {target}" for k in range(found.number)]
         if found.path is not None:

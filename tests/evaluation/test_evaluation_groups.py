@@ -171,9 +171,18 @@ def test_a_spec_that_means_nothing(spec):
     assert "kmeans:10" in caught.value.hint
 
 
-def test_more_clusters_than_images(shapes, tmp_path):
-    with pytest.raises(UsageError, match="more than the 18 images"):
-        groups_of("kmeans:19", targets_of(shapes(), "cyan"), **Ears().listening(tmp_path))
+def test_more_clusters_than_images_of_the_smallest_target(shapes, tmp_path):
+    targets = targets_of(shapes(), "amber", "cyan")
+    fewer = targets["cyan"]
+    targets["cyan"] = replace(fewer, images=fewer.images[:7], labels=fewer.labels[:7], domains=fewer.domains[:7])
+    with pytest.raises(UsageError, match="8 clusters are more than the 7 images of 'cyan'") as caught:
+        groups_of("kmeans:8", targets, **Ears().listening(tmp_path))
+    hint = caught.value.hint
+    assert hint == "--groups kmeans:7 or fewer"  # nothing else that evaluate would not take
+    assert list(tmp_path.iterdir()) == []
+    taken = hint.split()[1]
+    check_spec(taken)
+    assert len(groups_of(taken, targets, **Ears().listening(tmp_path)).names) == 14
 
 
 def score_of(*shares: float) -> Score:
