@@ -12,20 +12,15 @@ from torch import Tensor
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.capture import captured, cuda_graphs
-from dgdd_cli.engine.cells import describe_cells
 from dgdd_cli.engine.checkpoint import TENSORS, State
-from dgdd_cli.engine.domain_wise import averaged_domains, domains_at_risk
 from dgdd_cli.engine.groups import Groups
-from dgdd_cli.engine.loop import Keep, Steps, optimise
+from dgdd_cli.engine.loop import Keep, optimise
+from dgdd_cli.engine.matching_steps import Circumstances, feature_steps, gradient_steps
 from dgdd_cli.engine.normalisation import normalisation_of
-from dgdd_cli.engine.pooling import at_risk, average, uniform_standing
-from dgdd_cli.engine.probes import probe_source
+from dgdd_cli.engine.pooling import uniform_standing
 from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.engine.risk_parts import RiskParts, risk_parts, split_by_domain
+from dgdd_cli.engine.risk_parts import risk_parts
 from dgdd_cli.engine.seeds import stream
-from dgdd_cli.engine.step import pooled_gradient, surgical_gradient
-from dgdd_cli.engine.trajectory import gradient_matching
 from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.progress import Progress, silent
@@ -97,17 +92,14 @@ def distill(
     state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
     state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
     parts = risk_parts(source, groups).to(device) if groups else None
-    matches_means = recipe.matching is not None and recipe.matching.name != "gradient"
-    if parts and matches_means and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
+    matches_features = recipe.matching is not None and recipe.matching.name != "gradient"
+    if parts and matches_features and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
         state = replace(state, standing=uniform_standing(parts))
     if recipe.matching and recipe.probes and recipe.optimiser:
+        make_steps = feature_steps if matches_features else gradient_steps
+        under = Circumstances(seed, device, kernels, ranks, cache, progress, note)
         try:
-            if recipe.matching.name == "gradient":
-                steps = _gradient_steps(source, recipe, state, parts, seed, device, kernels, ranks)
-            else:
-                steps = _distribution_steps(
-                    source, recipe, state, parts, seed, device, kernels, ranks, cache, progress, note
-                )
+            steps = make_steps(source, recipe, state, parts, under)
             ranks.wait()
         except KeyboardInterrupt as interrupt:
             raise Interrupted(
@@ -126,86 +118,3 @@ def distill(
         )
     images = to_bytes(state.images.detach()).cpu()
     return Distilled(images, state.labels.cpu(), state.domains.cpu(), state.step)
-
-
-def _distribution_steps(
-    source: DomainDataset,
-    recipe: Recipe,
-    state: State,
-    parts: RiskParts | None,
-    seed: int,
-    device: torch.device,
-    kernels: str,
-    ranks: Ranks,
-    cache: Path | None,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> Steps:
-    """Matching of mean features through probes that never change."""
-    matching, probes, optimiser = recipe.matching, recipe.probes, recipe.optimiser
-    assert matching
-    assert probes
-    assert optimiser
-    cells = describe_cells(state.labels, state.domains, source.counts().to(device), matching.weights)
-    risk, watched = recipe.risk, parts.partition if parts else None
-    if recipe.surgery:
-        domain_wise = averaged_domains(matching, cells)
-        if risk and parts:
-            pieces = split_by_domain(source, parts)
-            domain_wise, watched = (
-                domains_at_risk(matching, risk, parts, pieces, cells, kernels=kernels),
-                pieces.partition,
-            )
-        gradient = surgical_gradient(matching, recipe.surgery, cells, domain_wise, kernels=kernels)
-    else:
-        pooling = at_risk(matching, risk, parts, cells, kernels=kernels) if risk and parts else average(matching, cells)
-        gradient = pooled_gradient(pooling)
-    probe_at = probe_source(
-        source,
-        probes,
-        normalisation_of(source),
-        seed=seed,
-        steps=optimiser.steps,
-        device=device,
-        progress=progress,
-        parts=watched,
-        samples=probes.reservoir or 0,
-        ranks=ranks,
-        cache=cache,
-        note=note,
-    )
-    if device.type == "cuda":
-        gradient = captured(gradient, cuda_graphs(device))
-    return Steps(lambda images, step, standing: gradient(images, probe_at(step), standing))
-
-
-def _gradient_steps(
-    source: DomainDataset,
-    recipe: Recipe,
-    state: State,
-    parts: RiskParts | None,
-    seed: int,
-    device: torch.device,
-    kernels: str,
-    ranks: Ranks,
-) -> Steps:
-    """Matching of parameter gradients through networks that are trained as they go."""
-    matching, probes, trajectory = recipe.matching, recipe.probes, recipe.trajectory
-    assert matching
-    assert probes
-    assert trajectory
-    gradient = gradient_matching(
-        source,
-        state.labels,
-        matching=matching,
-        probes=probes,
-        trajectory=trajectory,
-        risk=recipe.risk,
-        parts=parts,
-        normalisation=normalisation_of(source),
-        seed=seed,
-        device=device,
-        kernels=kernels,
-        ranks=ranks,
-    )
-    return Steps(gradient, resumable=lambda step: step % trajectory.length == 0)
