@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -34,11 +33,6 @@ from dgdd_cli.cli.options import (
 )
 from dgdd_cli.cli.output import Output
 from dgdd_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from dgdd_cli.config import Distillation
-    from dgdd_cli.engine.device import Choice
-    from dgdd_cli.engine.run import Finished
 
 
 def distill(
@@ -210,8 +204,9 @@ def distill(
         typer.echo(to_toml(run), nl=False)
         return
 
+    from dgdd_cli.cli.distill_result import next_command, result_document, result_line
     from dgdd_cli.engine.device import choose_device
-    from dgdd_cli.engine.memory import keep_freed_memory
+    from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
     from dgdd_cli.engine.ranks import device_of_rank, join
     from dgdd_cli.engine.run import distil_to_bundle
 
@@ -238,40 +233,10 @@ def distill(
                 ranks=ranks,
             )
     if finished.manifest is not None:
-        _tell(output, run, located.name, out, finished, chosen)
-        where = ["--data", str(data)] if data else []
-        where += ["--dataset", run.dataset] if located.entry is None else []
-        output.hint(shlex.join(["dgdd", "evaluate", str(out), *where]))
-
-
-def _tell(output: Output, run: Distillation, dataset: str, out: Path, finished: Finished, chosen: Choice) -> None:
-    from dgdd_cli.engine.memory import peak_memory_bytes
-
-    manifest, peak = finished.manifest, peak_memory_bytes()
-    assert manifest is not None
-    document: dict[str, Any] = {
-        "schema": "dgdd.distill/1",
-        "bundle": str(out),
-        "id": manifest.id,
-        "method": run.method,
-        "dataset": dataset,
-        "sources": list(manifest.domains),
-        "target": manifest.target,
-        "ipc": run.ipc,
-        "images": manifest.images.count,
-        "image_size": run.image_size,
-        "steps": manifest.steps,
-        "seed": run.seed,
-        "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
-        "skipped_images": finished.source.skipped,
-        "peak_memory_bytes": peak,
-    }
-    held = f"{manifest.target} held out" if manifest.target else "no domain held out"
-    human = (
-        f"{out}: {manifest.images.count} images, {run.ipc} per class, {run.method} on {dataset} "
-        f"({', '.join(manifest.domains)}; {held}), {manifest.steps} steps, peak memory {peak / 2**30:.2f} GiB"
-    )
-    output.result(document, human=human, quiet=str(out))
+        skipped, peak = finished.source.skipped, peak_memory_bytes()
+        document = result_document(run, located.name, out, finished.manifest, chosen, skipped=skipped, peak=peak)
+        output.result(document, human=result_line(document), quiet=str(out))
+        output.hint(next_command(out, data, run.dataset if located.entry is None else None))
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

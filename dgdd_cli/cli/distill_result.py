@@ -1,0 +1,52 @@
+"""What `dgdd distill` says of a bundle that it wrote: the document, the line for people, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dgdd_cli.bundle.manifest import Manifest
+    from dgdd_cli.config import Distillation
+    from dgdd_cli.engine.device import Choice
+
+
+def result_document(
+    run: Distillation, dataset: str, out: Path, manifest: Manifest, chosen: Choice, *, skipped: int, peak: int
+) -> dict[str, Any]:
+    """The document `dgdd.distill/1`; `skipped` unreadable images, and the largest memory of the process in bytes."""
+    return {
+        "schema": "dgdd.distill/1",
+        "bundle": str(out),
+        "id": manifest.id,
+        "method": run.method,
+        "dataset": dataset,
+        "sources": list(manifest.domains),
+        "target": manifest.target,
+        "ipc": run.ipc,
+        "images": manifest.images.count,
+        "image_size": run.image_size,
+        "steps": manifest.steps,
+        "seed": run.seed,
+        "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
+        "skipped_images": skipped,
+        "peak_memory_bytes": peak,
+    }
+
+
+def result_line(document: dict[str, Any]) -> str:
+    """The same in one line: where the bundle lies, what it holds, and what it was made of."""
+    held = f"{document['target']} held out" if document["target"] else "no domain held out"
+    return (
+        f"{document['bundle']}: {document['images']} images, {document['ipc']} per class, {document['method']} on "
+        f"{document['dataset']} ({', '.join(document['sources'])}; {held}), {document['steps']} steps, "
+        f"peak memory {document['peak_memory_bytes'] / 2**30:.2f} GiB"
+    )
+
+
+def next_command(out: Path, data: Path | None, folder: str | None) -> str:
+    """The command that evaluates the bundle; `folder` is that of a dataset which the catalog does not know."""
+    where = ["--data", str(data)] if data else []
+    where += ["--dataset", folder] if folder else []
+    return shlex.join(["dgdd", "evaluate", str(out), *where])
