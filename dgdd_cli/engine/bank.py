@@ -1,7 +1,8 @@
 """Banks: the exact statistics of K views over the whole source set, computed once and kept in the cache folder.
 
 A bank lives in memory, or, when it would take more than half of what is free, in a memory-mapped file, so that its
-size is bounded by the disk. A stored bank carries the fingerprint of the images it was made from and a hash of itself.
+size is bounded by the disk. A stored bank carries the fingerprint of the images it was made from and a hash of itself;
+it is in use, and not removed to make room for others, as long as a run has it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dgdd_cli.engine.bank_room import LIMIT, make_room
+from dgdd_cli.engine.in_use import held_while, hold, lock_shared
 from dgdd_cli.engine.memory import free_memory_bytes
-from dgdd_cli.errors import DgddError, UsageError
+from dgdd_cli.errors import DataError, DgddError, UsageError
 from dgdd_cli.progress import Progress
 
 SCHEMA = "dgdd.bank/1"
@@ -65,45 +69,61 @@ def fill_bank(
     """
     size = 4 * len(indices) * shape[0] * shape[1]
     mapped = _placement(size, len(indices), shelf, device)
-    if shelf is not None and (found := _take(shelf, (len(indices), *shape), note)) is not None:
-        return found if mapped else found.clone().to(device)
+    if shelf is not None and (taken := _take(shelf, (len(indices), *shape), note)) is not None:
+        found, handle = taken
+        return held_while(found if mapped else found.clone().to(device), handle)
     if shelf is not None and mapped:
-        temporary = _reserve(shelf, size)
-        try:
-            bank = torch.from_file(temporary, shared=True, size=size // 4).view(len(indices), *shape)
+        handle, temporary = _reserve(shelf, size)
+        with _or_nothing(handle, temporary):
+            bank = torch.from_file(str(temporary), shared=True, size=size // 4).view(len(indices), *shape)
             _compute(compute, indices, bank, progress)
-            _label(shelf, Path(temporary), bank)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return bank
-    bank = torch.empty(len(indices), *shape, device=device)
-    _compute(compute, indices, bank, progress)
-    if shelf is not None:
-        _store(shelf, bank.cpu(), note)
+            _label(shelf, temporary, bank)
+    else:
+        bank = torch.empty(len(indices), *shape, device=device)
+        _compute(compute, indices, bank, progress)
+        stored = None if shelf is None else _store(shelf, bank.cpu(), note)
+        if shelf is None or stored is None:
+            return bank
+        handle = stored
+    held_while(bank, handle)
+    make_room(shelf.folder, limit=LIMIT, note=note)
     return bank
 
 
-def _reserve(shelf: Shelf, size: int) -> str:
-    """A file of this size whose blocks are the disk's promise: a mapped write to a full disk would kill the process."""
-    temporary: str | None = None
+def _begin(shelf: Shelf) -> tuple[int, Path]:
+    """A new file beside the banks, in use until its handle is closed."""
+    shelf.folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=shelf.folder, prefix=".writing-", suffix=".tmp")
+    with _or_nothing(handle, Path(name)):
+        lock_shared(handle)
+    return handle, Path(name)
+
+
+@contextmanager
+def _or_nothing(handle: int, temporary: Path) -> Iterator[None]:
+    """Work on a new file: when it fails or is interrupted, the file is closed and gone."""
     try:
-        shelf.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=shelf.folder, prefix=".writing-", suffix=".tmp")
-        try:
+        yield
+    except BaseException:
+        os.close(handle)
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _reserve(shelf: Shelf, size: int) -> tuple[int, Path]:
+    """A file of this size whose blocks are the disk's promise: a mapped write to a full disk would kill the process."""
+    try:
+        handle, temporary = _begin(shelf)
+        with _or_nothing(handle, temporary):
             os.truncate(handle, size)
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(handle, 0, size)
-        finally:
-            os.close(handle)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise DgddError(
             f"no room for a bank of {size / 2**30:.1f} GiB in {shelf.folder}: {error.strerror}",
             hint="--cache-dir names another folder, --probes fresh needs none",
         ) from error
-    return temporary
+    return handle, temporary
 
 
 def _compute(compute: Callable[[int], Tensor], indices: Sequence[int], bank: Tensor, progress: Progress) -> None:
@@ -139,46 +159,55 @@ def _disk_room(folder: Path) -> int:
     return int(shutil.disk_usage(place).free * 0.9)
 
 
-def _take(shelf: Shelf, shape: tuple[int, int, int], note: Callable[[str], None]) -> Tensor | None:
-    """The stored bank, memory-mapped for reading, or None; says why a stored one is not used."""
+def _take(shelf: Shelf, shape: tuple[int, int, int], note: Callable[[str], None]) -> tuple[Tensor, int] | None:
+    """The stored bank, memory-mapped for reading, and the handle that keeps it in use; None, and why, without one."""
     try:
         label = json.loads(shelf.label.read_text(encoding="utf-8"))
-        stored = shelf.data.stat().st_size
+        handle = hold(shelf.data)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
-        label, stored = None, 0
-    if not isinstance(label, dict) or label.get("schema") != SCHEMA:
         note("the cached probe bank cannot be read: rebuilt")
         return None
+    try:
+        bank = _verified(shelf, label, shape)
+    except DataError as error:
+        os.close(handle)
+        note(f"the cached probe bank {error.message}: rebuilt")
+        return None
+    with suppress(OSError):  # a cache that cannot be written to is no less readable
+        os.utime(shelf.label)
+    return bank, handle
+
+
+def _verified(shelf: Shelf, label: object, shape: tuple[int, int, int]) -> Tensor:
+    """The stored bank, memory-mapped; raises DataError unless it is what its label says and what is asked for."""
+    if not isinstance(label, dict) or label.get("schema") != SCHEMA:
+        raise DataError("cannot be read")
     if label.get("fingerprint") != shelf.fingerprint:
-        note("the cached probe bank was made from other images: rebuilt")
-        return None
+        raise DataError("was made from other images")
     count = shape[0] * shape[1] * shape[2]
-    if label.get("shape") != list(shape) or stored != 4 * count:
-        note("the cached probe bank has another size than it says: rebuilt")
-        return None
+    if label.get("shape") != list(shape) or shelf.data.stat().st_size != 4 * count:
+        raise DataError("has another size than it says")
     bank = torch.from_file(str(shelf.data), shared=False, size=count).view(shape)
     if label.get("sha256") != _sha256(bank):
-        note("the cached probe bank is damaged: rebuilt")
-        return None
+        raise DataError("is damaged")
     return bank
 
 
-def _store(shelf: Shelf, bank: Tensor, note: Callable[[str], None]) -> None:
-    """Keep a bank; a disk that does not take it costs nothing but the next run's time."""
-    temporary: str | None = None
+def _store(shelf: Shelf, bank: Tensor, note: Callable[[str], None]) -> int | None:
+    """Keep a bank, and the handle that says it is in use; a disk that does not take it costs the next run's time."""
     try:
-        shelf.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=shelf.folder, prefix=".writing-", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            for part in bank.flatten().split(HASHED_AT_ONCE):
-                file.write(part.numpy().data)
-        _label(shelf, Path(temporary), bank)
+        handle, temporary = _begin(shelf)
+        with _or_nothing(handle, temporary):
+            with open(handle, "wb", closefd=False) as file:
+                for part in bank.flatten().split(HASHED_AT_ONCE):
+                    file.write(part.numpy().data)
+            _label(shelf, temporary, bank)
     except (OSError, DgddError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         note(f"the probe bank is not kept for the next run: {getattr(error, 'strerror', None) or error}")
+        return None
+    return handle
 
 
 def _label(shelf: Shelf, written: Path, bank: Tensor) -> None:
