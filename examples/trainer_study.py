@@ -48,7 +48,9 @@ def study(trainer: str, options: argparse.Namespace, bundles_of: str | None) -> 
         out.mkdir(parents=True, exist_ok=True)
         for bundle in (options.out / bundles_of).glob("*.safetensors"):
             if not (out / bundle.name).exists():
-                shutil.copyfile(bundle, out / bundle.name)
+                part = out / f"{bundle.name}.part"  # a bundle that exists is complete
+                shutil.copyfile(bundle, part)
+                part.replace(out / bundle.name)
     script = Path(__file__).with_name("leave_one_out.py")
     settings = ["--methods", options.methods, "--evaluate", f"{options.evaluate} --trainer {trainer}".strip()]
     command = [sys.executable, str(script), *settings, "--no-whole", "--out", str(out), *options.arguments]

@@ -7,6 +7,7 @@ from typing import Any
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.config import Probes, Recipe, Risk
 from dgdd_cli.errors import UsageError
+from dgdd_cli.networks import BATCH_NORMALISED
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
 RATE = 0.1  # of group-DRO, per loss in units of the mean loss
@@ -53,6 +54,12 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
 def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
     augment = for_dataset(probes.augment, dataset)
     parse(augment)
+    if probes.network in BATCH_NORMALISED:
+        raise UsageError(
+            f"a probe needs a network without batch normalisation, which {probes.network} has: "
+            "it must see each image by itself",
+            hint="--set probes.network=convnet",
+        )
     samples = recipe.matching is not None and recipe.matching.name == "mmd"
     if probes.reservoir is not None and not samples:
         raise UsageError("only an objective that compares with samples holds a reservoir", hint="--method mmd")
@@ -75,11 +82,6 @@ def _check_gradient_matching(recipe: Recipe) -> None:
         raise UsageError(
             "gradient matching trains its networks and differentiates twice: it computes in float32",
             hint="--set probes.precision=float32",
-        )
-    if recipe.probes.network != "convnet":
-        raise UsageError(
-            f"gradient matching needs a network without batch normalisation, which {recipe.probes.network} has",
-            hint="--set probes.network=convnet",
         )
 
 

@@ -46,7 +46,8 @@ def choose_device(asked: str) -> Choice:
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16, as far as PyTorch can tell: without them it is slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
     return True

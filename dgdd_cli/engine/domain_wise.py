@@ -1,6 +1,6 @@
 """The losses of a step domain by domain, and what each weighs: surgery looks at the gradient of every domain.
 
-Because a matching loss is, up to what the images cannot change, linear in what it is compared with, the gradient of the
+The squared distance to a mean is, up to what the images cannot change, linear in that mean, so the gradient of the
 average and of any risk over groups is a weighted sum of domain-wise ones: no product of its own.
 """
 
@@ -35,31 +35,43 @@ DomainWise = Callable[[Tensor, Probe, Tensor], DomainLosses]  # features, probe,
 
 def averaged_domains(matching: Matching, cells: Cells) -> DomainWise:
     """ℓ(mean f(S_c), μ_{c,d}) of every cell; what is pooled is their `average`."""
-    objective, pooled = OBJECTIVES[matching.name], average(matching, cells)
+    objective, of_means = OBJECTIVES[matching.name], average(matching, cells)
 
     def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
-        each = [objective.losses(features, cells.of_class, targets) for targets in probe.cells.unbind(1)]
-        present = torch.stack(each, 1) * cells.present
-        return DomainLosses(present, cells.weights, pooled(features.detach(), probe, standing)[0], standing)
+        every = [objective.losses(features, cells.of_class, targets) for targets in probe.cells.unbind(1)]
+        each = torch.stack(every, 1) * cells.present
+        if objective.samples:
+            pooled = (cells.weights * each.detach()).sum()
+        else:
+            pooled, _ = of_means(features.detach(), probe, standing)
+        return DomainLosses(each, cells.weights, pooled, standing)
 
     return losses
 
 
 def domains_at_risk(
-    matching: Matching, risk: Risk, parts: RiskParts, pieces: DomainPieces, cells: Cells, *, kernels: str = "auto"
+    matching: Matching,
+    risk: Risk,
+    parts: RiskParts,
+    pieces: DomainPieces,
+    cells: Cells,
+    *,
+    samples: int = 0,
+    kernels: str = "auto",
 ) -> DomainWise:
     """The losses of every cell with its images weighed as the risk over groups weighs them; the probes hold `pieces`.
 
     With q_p = ∂risk/∂ℓ_p of part p (class c, group g) and s_{p,d} the share of domain d in its images:
     w_{c,d} = Σ_{p in c} q_p s_{p,d} and ℓ_{c,d} = Σ_{p in c} q_p s_{p,d} ℓ(mean f(S_c), μ_{p,d}) / w_{c,d}; a cell that
-    the risk gives no weight keeps its plain loss. An objective on means takes ℓ_p from the mean of the whole part, one
-    on samples from the average over its pieces.
+    the risk gives no weight keeps its plain loss. For an objective on means the weighted sum of these gradients is that
+    of the risk. One on `samples` takes ℓ_p, and with it q_p, from samples of the whole part, and pulls by its pieces.
     """
     objective = OBJECTIVES[matching.name]
     of_part, of_piece = cells.of_class[parts.classes], cells.of_class[pieces.classes]  # (P, N), (Q, N)
     value = risk_of_parts(risk, parts, classes=len(cells.of_class), kernels=kernels)
     classes, sources = cells.present.shape
     cell = pieces.classes * sources + pieces.domains  # (Q,)
+    of_samples = sample_of_parts(pieces, samples).to(cell.device) if objective.samples else None  # (P, R)
 
     def over_parts(values: Tensor) -> Tensor:
         return values.new_zeros(len(parts.classes), *values.shape[1:]).index_add(0, pieces.parts, values)
@@ -67,13 +79,14 @@ def domains_at_risk(
     def over_cells(values: Tensor) -> Tensor:
         return values.new_zeros(classes * sources).index_add(0, cell, values)
 
+    def targets_of_parts(of_pieces: Tensor) -> Tensor:
+        if of_samples is None:
+            return over_parts(pieces.of_part[:, None] * of_pieces)
+        return of_pieces.flatten(0, 1)[of_samples]
+
     def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
         of_pieces = objective.losses(features, of_piece, probe.parts)  # (Q,)
-        if objective.samples:
-            of_parts = over_parts(pieces.of_part * of_pieces.detach())
-        else:
-            targets = over_parts(pieces.of_part[:, None] * probe.parts)
-            of_parts = objective.losses(features.detach(), of_part, targets)
+        of_parts = objective.losses(features.detach(), of_part, targets_of_parts(probe.parts))
         of_parts = of_parts.detach().requires_grad_()
         pooled, standing = value(of_parts, standing)
         (weights,) = torch.autograd.grad(pooled, of_parts)
@@ -85,3 +98,17 @@ def domains_at_risk(
         return DomainLosses(each, of_cell.view(classes, sources), pooled.detach(), standing)
 
     return losses
+
+
+def sample_of_parts(pieces: DomainPieces, samples: int) -> Tensor:
+    """Which of the pieces' samples (Q · R) make up R samples of every part, int64 (P, R): as many of each piece as its
+    share of the part, largest remainders first."""
+    of_part, owners = pieces.of_part.cpu() * samples, pieces.parts.cpu()
+    rows = []
+    for part in range(int(owners.max()) + 1):
+        own = (owners == part).nonzero().squeeze(1)
+        counts = of_part[own].floor().long()
+        remainders = (of_part[own] - counts).argsort(descending=True, stable=True)
+        counts[remainders[: samples - int(counts.sum())]] += 1
+        rows.append(torch.cat([piece * samples + torch.arange(int(n)) for piece, n in zip(own, counts, strict=True)]))
+    return torch.stack(rows)

@@ -49,7 +49,8 @@ def feature_steps(
         domain_wise = averaged_domains(matching, cells)
         if risk and parts:
             pieces = split_by_domain(source, parts)
-            domain_wise = domains_at_risk(matching, risk, parts, pieces, cells, kernels=under.kernels)
+            samples = probes.reservoir or 0
+            domain_wise = domains_at_risk(matching, risk, parts, pieces, cells, samples=samples, kernels=under.kernels)
             watched = pieces.partition
         gradient = surgical_gradient(matching, recipe.surgery, cells, domain_wise, kernels=under.kernels)
     elif risk and parts:
@@ -95,6 +96,7 @@ def gradient_steps(
         device=under.device,
         kernels=under.kernels,
         ranks=under.ranks,
+        progress=under.progress,
     )
     return Steps(gradient, resumable=lambda step: step % trajectory.length == 0)
 

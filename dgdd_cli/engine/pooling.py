@@ -12,7 +12,7 @@ from dgdd_cli.engine.cells import Cells
 from dgdd_cli.engine.probes import Probe
 from dgdd_cli.engine.risk_parts import RiskParts
 from dgdd_cli.matching import OBJECTIVES
-from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
+from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk, mass
 
 Pooling = Callable[[Tensor, Probe, Tensor], tuple[Tensor, Tensor]]  # features, probe, standing -> loss, standing
 RiskOfParts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # losses (P,), standing -> loss, standing
@@ -50,11 +50,10 @@ def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, k
 def risk_of_parts(risk: Risk, parts: RiskParts, *, classes: int, kernels: str = "auto") -> RiskOfParts:
     """The risk over groups of the losses (P,) of their parts, summed over classes, and the standing that it leaves.
 
-    Groups that span classes hold the mean over their classes, so their risk counts once for each class. The weights of
-    mean-max sum to 2 and are halved: no risk makes longer steps than the average. Group-DRO weighs by losses in units
-    of their mean, so that its rate means the same for every network.
+    Groups that span classes hold the mean over their classes, so their risk counts once for each class. Group-DRO
+    weighs by losses in units of their mean, so that its rate means the same for every network.
     """
-    scale = classes / parts.block_count / (2 if risk.name == "mean-max" else 1)
+    scale = classes / parts.block_count / mass(risk.name)
 
     def value(losses: Tensor, standing: Tensor) -> tuple[Tensor, Tensor]:
         if risk.name == "group-dro":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dgdd_cli.progress import Progress, silent
 from dgdd_cli.risk.kmeans import kmeans
 from dgdd_cli.synthesis.initial import deal
 
@@ -42,7 +43,11 @@ Clusters = Sequence[Sequence[Cluster]]  # for each class
 
 
 def cluster_strata(
-    strata: Strata, size: int, generator: torch.Generator, features: Callable[[Tensor], Tensor]
+    strata: Strata,
+    size: int,
+    generator: torch.Generator,
+    features: Callable[[Tensor], Tensor],
+    progress: Progress = silent,
 ) -> Clusters:
     """`size` K-means clusters of each class, dealt evenly to its strata and found within each.
 
@@ -50,7 +55,8 @@ def cluster_strata(
     a class with at most `size` images gives all of them.
     """
     found: list[list[Cluster]] = []
-    for own in strata:
+    for done, own in enumerate(strata):
+        progress("representatives", done, len(strata))
         found.append([])
         for rows, count in zip(own, _shares([len(rows) for rows in own], size), strict=True):
             if count == len(rows):
@@ -59,6 +65,7 @@ def cluster_strata(
                 of_row = kmeans(features(rows), count, generator, restarts=1).assignments
                 members = [rows[of_row == cluster] for cluster in range(int(of_row.max()) + 1)]
                 found[-1] += [Cluster(held, count * len(held) / len(rows)) for held in members]
+    progress("representatives", len(strata), len(strata))
     return found
 
 

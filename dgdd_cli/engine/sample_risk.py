@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dgdd_cli.config import Risk
 from dgdd_cli.engine.risk_parts import RiskParts
-from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk
+from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk, mass
 
 # losses (n,), rows of the source set int64 (n,), how much each counts float32 (n,) -> scalar
 SampleRisk = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -65,6 +65,6 @@ def sample_risk(
             standing=standing if risk.name == "group-dro" else None,
             kernels=kernels,
         )
-        return found.values.sum()
+        return found.values.sum() / mass(risk.name)
 
     return value

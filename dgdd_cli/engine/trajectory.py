@@ -25,6 +25,7 @@ from dgdd_cli.engine.step import Stepped
 from dgdd_cli.engine.views import CHUNK, image_features, make_view
 from dgdd_cli.matching.gradient import class_gradients, gradient_distances
 from dgdd_cli.networks import Network, build
+from dgdd_cli.progress import Progress, silent
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 
@@ -53,13 +54,15 @@ def gradient_matching(
     device: torch.device,
     kernels: str = "auto",
     ranks: Ranks = ALONE,
+    progress: Progress = silent,
 ) -> Callable[[Tensor, int, Tensor], Stepped]:
     """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
 
     labels int64 (N,) of the synthetic images, equally many of each class. Steps of one network must come in order.
     Real images are drawn from each class at random, evenly from its domains (`weights = "equal"`), or evenly from its
     groups where there is a risk, which then weighs their losses in the matched gradient and, where the networks train
-    on real images, in that. The weights of group-DRO accumulate within the life of a network.
+    on real images, in that. With `select = "kmeans"` those of the matched gradient are one of each K-means cluster, by
+    the features of the first network. The weights of group-DRO accumulate within the life of a network.
     """
     mean, std = (torch.tensor(v, device=device) for v in (normalisation.mean, normalisation.std))
     real, real_labels, classes = source.images.to(device), source.labels.to(device), len(source.class_names)
@@ -71,7 +74,11 @@ def gradient_matching(
     if probes.select == "kmeans":
         look = make_view(source, probes.model_copy(update={"augment": "none"}), normalisation, seed, 0, device)
         clusters = cluster_strata(
-            strata, probes.batch, stream(seed, "representatives"), lambda rows: image_features(look, real[rows]).cpu()
+            strata,
+            probes.batch,
+            stream(seed, "representatives"),
+            lambda rows: image_features(look, real[rows.to(device)]).cpu(),
+            progress,
         )
 
     def pixels(rows: Tensor) -> Tensor:

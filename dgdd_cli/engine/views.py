@@ -71,11 +71,12 @@ def make_view(
 def subset_features(view: View, images: Tensor, partitions: Sequence[Partition]) -> list[Tensor]:
     """Mean feature of every subset of every partition, float32 (count, F) each; 0 for a subset without images.
 
-    images uint8 (N, 3, H, W), seen once for all partitions; sums accumulate in float64.
+    images uint8 (N, 3, H, W), seen once for all partitions; sums accumulate in float64, where the device has it.
     """
     totals: list[Tensor] = []
+    exact = torch.float32 if images.device.type == "mps" else torch.float64
     for rows in torch.arange(len(images), device=images.device).split(CHUNK):
-        features = view(to_unit(images[rows])).to(torch.float64)
+        features = view(to_unit(images[rows])).to(exact)
         totals = totals or [features.new_zeros(p.count, features.shape[1]) for p in partitions]
         for total, partition in zip(totals, partitions, strict=True):
             total.index_add_(0, partition.ids[rows], features)
@@ -87,4 +88,4 @@ def subset_features(view: View, images: Tensor, partitions: Sequence[Partition])
 @torch.no_grad()
 def image_features(view: View, images: Tensor) -> Tensor:
     """Features of images uint8 (N, 3, H, W), float32 (N, F)."""
-    return torch.cat([view(to_unit(part)).float() for part in images.split(CHUNK)])
+    return torch.cat([view(to_unit(part)) for part in images.split(CHUNK)])

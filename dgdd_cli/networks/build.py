@@ -11,6 +11,7 @@ from dgdd_cli.networks.resnet import ResNet18
 Network = ConvNet | ResNet18  # both give features (N, F) for matching and logits (N, num_classes)
 
 NETWORKS: dict[str, type[ConvNet] | type[ResNet18]] = {"convnet": ConvNet, "resnet18": ResNet18}
+BATCH_NORMALISED = frozenset({"resnet18"})  # what these make of an image depends on the others in its batch
 
 
 def build(name: str, *, num_classes: int, image_size: int, generator: torch.Generator, width: int = 128) -> Network:

@@ -11,10 +11,15 @@ from dgdd_cli.core import exponentiated_weights, grouped_cvar
 from dgdd_cli.core.validation import check_blocks, check_of_groups, check_standing
 from dgdd_cli.errors import UnknownName
 
-__all__ = ["RISKS", "RiskValue", "exponentiated_weights", "group_risk"]
+__all__ = ["RISKS", "RiskValue", "exponentiated_weights", "group_risk", "mass"]
 
 RISKS = ("mean", "cvar", "cvar-within", "mean-max", "group-dro")
 _WITHIN = ("cvar-within", "mean-max")  # the tail is taken inside the groups, not over them
+
+
+def mass(name: str) -> float:
+    """What the weights of a risk sum to over a block: dividing by it, no risk makes longer steps than the mean."""
+    return 2.0 if name == "mean-max" else 1.0
 
 
 class RiskValue(NamedTuple):

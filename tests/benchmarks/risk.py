@@ -5,7 +5,8 @@
 
 Each pair differs in one part of the recipe. The variants take turns, several visits each; the share is one minus the
 ratio of the medians, and `visits` shows how far they spread: a share smaller than the spread is not measured.
-`find_groups` is the K-means before the loop, once a run, in seconds.
+`find_groups` is the K-means of the groups before the loop, once a run, in seconds. `rdd` finds the clusters of its
+representatives before the loop too: of the last pair the share is that of a whole run, start included.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from in_loop import step_seconds
-from measure import circumstances, parser_of, publish, sources_of, with_dataset
+from measure import circumstances, parser_of, publish, seconds_of, sources_of, with_dataset
 
 from dgdd_cli.config import Recipe, resolve
+from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.device import choose_device
-from dgdd_cli.engine.groups import find_groups
+from dgdd_cli.engine.distill import distill
+from dgdd_cli.engine.groups import Groups, find_groups
 from dgdd_cli.engine.memory import keep_freed_memory
 
 GROUPS = "kmeans:4"
@@ -44,7 +48,10 @@ def main() -> None:
     wanted = options.pairs.split(",")
     variants = {name: pair for name, pair in pairs(located.name).items() if name in wanted}
     visits: dict[str, dict[str, list[float]]] = {name: {"with": [], "without": []} for name in variants}
+    starts: dict[str, list[float]] = {"with": [], "without": []}
     for _ in range(options.visits):
+        for side, recipe in zip(starts, variants.get("rdd kmeans", ()), strict=False):
+            starts[side].append(start_seconds(source, recipe, options.ipc, chosen.device, groups))
         for name, pair in variants.items():
             for side, recipe in zip(("with", "without"), pair, strict=True):
                 timed = step_seconds(
@@ -71,7 +78,26 @@ def main() -> None:
         "median_seconds": medians,
         "share_of_step": {name: 1 - found["without"] / found["with"] for name, found in medians.items()},
     }
+    if "rdd kmeans" in variants:
+        report["start_seconds"] = starts
+        report["share_of_run"] = {"rdd kmeans": share_of_run(variants["rdd kmeans"][0], medians["rdd kmeans"], starts)}
     publish(report, options.out)
+
+
+def start_seconds(source: DomainDataset, recipe: Recipe, ipc: int, device: torch.device, groups: Groups) -> float:
+    """Seconds of a distillation of no steps: what comes before the first."""
+    assert recipe.optimiser
+    still = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"steps": 0})})
+    return seconds_of(
+        lambda: distill(source, still, ipc=ipc, seed=0, device=device, groups=groups if recipe.risk else None), device
+    )
+
+
+def share_of_run(recipe: Recipe, step: Mapping[str, float], starts: Mapping[str, list[float]]) -> float:
+    """The share of the recipe's whole run that the part in question takes."""
+    assert recipe.optimiser
+    seconds = {side: statistics.median(starts[side]) + recipe.optimiser.steps * step[side] for side in starts}
+    return 1 - seconds["without"] / seconds["with"]
 
 
 def pairs(dataset: str) -> dict[str, tuple[Recipe, Recipe]]:

@@ -40,6 +40,8 @@ def main() -> None:
     device, widths = chosen.device, options.widths.split(",")
     available = ["float32", "bfloat16"] if computes_bfloat16(device) else ["float32"]
     precisions = options.precisions.split(",") if options.precisions else available
+    if unknown := set(precisions) - set(SAID):
+        parser.error(f"--precisions: {', '.join(sorted(unknown))} is not one of {', '.join(SAID)}")
     variants = {width + SAID[name]: (width, name) for width in widths for name in precisions}
     inputs = plain_inputs(source, options.ipc, device)
     plain_steps(*inputs, 1)

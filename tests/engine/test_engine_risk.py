@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dgdd_cli.config import Matching, Probes, Risk, Surgery
+from dgdd_cli.config import Matching, Probes, Recipe, Risk, Surgery, validate
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.cells import describe_cells
-from dgdd_cli.engine.domain_wise import domains_at_risk
-from dgdd_cli.engine.groups import find_groups
+from dgdd_cli.engine.complete import complete
+from dgdd_cli.engine.distill import distill
+from dgdd_cli.engine.domain_wise import domains_at_risk, sample_of_parts
+from dgdd_cli.engine.groups import Groups, find_groups
 from dgdd_cli.engine.pooling import at_risk, average, uniform_standing
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.engine.risk_parts import risk_parts, split_by_domain
@@ -32,8 +34,21 @@ def probe_of(dataset, watched, samples: int = 0):
     return at(0)
 
 
+def groups_of(dataset, spec: str) -> Groups:
+    """Those that the name says; `kmeans:3`: three clusters a class of very unequal size, the last without domain 2."""
+    if spec != "kmeans:3":
+        return find_groups(dataset, spec, seed=0, cache=None)
+    draw = torch.Generator().manual_seed(5)
+    within = torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), len(dataset), replacement=True, generator=draw)
+    within[(within == 2) & (dataset.domains == 2)] = 0
+    assignments = 3 * dataset.labels + within
+    sizes = torch.bincount(assignments, minlength=9)
+    assert sizes.min() > 0
+    return Groups(assignments, tuple(map(str, range(9))), sizes, within_class=True, notes=(), digest="by hand")
+
+
 def pieces(dataset, spec: str):
-    parts = risk_parts(dataset, find_groups(dataset, spec, seed=0, cache=None))
+    parts = risk_parts(dataset, groups_of(dataset, spec))
     cells = describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
     return parts, probe_of(dataset, parts.partition), cells
 
@@ -120,19 +135,25 @@ def test_one_group_is_the_plain_mean(shapes):
 
 
 EVERY_RISK = [
-    Risk(name="mean", groups="kmeans:2"),
+    Risk(name="mean", groups="kmeans:3"),
     Risk(name="cvar", groups="domain", tail=0.3),
     Risk(name="cvar", groups="class-domain", tail=0.3),
-    Risk(name="cvar", groups="kmeans:2", tail=0.3),
+    Risk(name="cvar", groups="kmeans:3", tail=0.5),
     Risk(name="mean-max", groups="kmeans:3"),
-    Risk(name="group-dro", groups="kmeans:3", rate=2.0),
+    Risk(name="group-dro", groups="kmeans:3", rate=2.0, adjustment=1.0),
 ]
 
 
 @pytest.mark.parametrize("risk", EVERY_RISK, ids=lambda risk: f"{risk.name} {risk.groups}")
-def test_surgery_without_its_gradients_leaves_that_of_the_risk(shapes, risk):
+@pytest.mark.parametrize("empty", [False, True])
+def test_surgery_without_its_gradients_leaves_that_of_the_risk(shapes, risk, empty):
     """No product of its own, and yet the same gradient, loss and standing."""
     dataset = shapes(per_cell=20)
+    if empty:
+        keep = ~((dataset.labels == 1) & (dataset.domains == 0))
+        dataset = replace(
+            dataset, images=dataset.images[keep], labels=dataset.labels[keep], domains=dataset.domains[keep]
+        )
     alone, _, _ = step_with(dataset, risk)
     nothing, _, _ = step_with(dataset, risk, surgery=Surgery(shared=0, diversity=0))
     torch.testing.assert_close(nothing.update, alone.update, rtol=1e-3, atol=1e-5)
@@ -151,39 +172,75 @@ def test_over_domains_a_risk_leaves_the_domain_gradients_as_they_are(shapes):
     torch.testing.assert_close(both.update - alone.update, plain.update - bare.update, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [0, 3])
-def test_a_risk_over_clusters_weighs_the_images_of_every_domain(shapes, samples):
+def test_a_risk_over_clusters_weighs_the_images_of_every_domain(shapes):
     """Against spelled-out losses: the worst cluster of each class decides alone which images a domain is made of."""
-    dataset, matching = shapes(per_cell=20), Matching(name="mmd" if samples else "dm")
-    risk = Risk(name="cvar", groups="kmeans:2", tail=0.01)
-    parts = risk_parts(dataset, find_groups(dataset, risk.groups, seed=0, cache=None))
+    dataset = shapes(per_cell=20)
+    risk = Risk(name="cvar", groups="kmeans:3", tail=0.01)
+    parts = risk_parts(dataset, groups_of(dataset, risk.groups))
     split, cells = split_by_domain(dataset, parts), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
-    probe = probe_of(dataset, split.partition, samples)
+    probe = probe_of(dataset, split.partition)
     features = probe.view(images())
-    found = domains_at_risk(matching, risk, parts, split, cells)(features, probe, uniform_standing(parts))
-    losses = OBJECTIVES[matching.name].losses
-    of_piece = losses(features, cells.of_class[split.classes], probe.parts)
+    found = domains_at_risk(Matching(), risk, parts, split, cells)(features, probe, uniform_standing(parts))
+    unheard = 0
     for c in range(3):
-        clusters = (parts.classes == c).nonzero().flatten().tolist()
-        sizes = {p: torch.bincount(dataset.domains[parts.partition.ids == p], minlength=3) for p in clusters}
-        if samples:
-            values = [(split.of_part * of_piece)[split.parts == p].sum() for p in clusters]
-        else:
-            target = [probe_mean(dataset, probe, parts.partition.ids == p) for p in clusters]
-            values = [losses(features, cells.of_class[c : c + 1], t[None])[0] for t in target]
-        worst = clusters[int(torch.stack(values).argmax())]
-        torch.testing.assert_close(found.weights[c], sizes[worst] / sizes[worst].sum())
+        own = features.detach().view(3, 3, -1)[c].mean(0)
+
+        def distance(rows, own=own):
+            return (own - probe.view(dataset.images[rows] / 255).mean(0)).square().sum()
+
+        clusters = [parts.partition.ids == p for p in (parts.classes == c).nonzero().flatten().tolist()]
+        assert len(clusters) == 3
+        worst = max(clusters, key=lambda rows: float(distance(rows)))
+        sizes = torch.bincount(dataset.domains[worst], minlength=3)
+        torch.testing.assert_close(found.weights[c], sizes / sizes.sum())
         for d in range(3):
-            if sizes[worst][d]:
-                piece = ((split.parts == worst) & (split.domains == d)).nonzero().item()
-                torch.testing.assert_close(found.each[c, d], of_piece[piece])
-            else:  # given no weight, it keeps the plain loss of its cell
-                own = (split.classes == c) & (split.domains == d)
-                torch.testing.assert_close(found.each[c, d], (split.of_cell * of_piece)[own].sum())
+            here = dataset.domains == d
+            if sizes[d]:
+                expected = distance(worst & here)
+            else:  # given no weight, it keeps the losses of its own images
+                unheard += 1
+                sets = [rows & here for rows in clusters]
+                shares = [float(rows.sum()) / 20 for rows in sets]
+                expected = sum(share * distance(rows) for share, rows in zip(shares, sets, strict=True) if share)
+            torch.testing.assert_close(found.each[c, d], expected, rtol=1e-4, atol=1e-6)
+    assert unheard, "the case has a domain that the worst cluster does not hold"
 
 
-def probe_mean(dataset, probe, rows) -> torch.Tensor:
-    return probe.view(dataset.images[rows] / 255).mean(0)
+def test_an_objective_on_samples_judges_a_part_by_samples_of_all_of_it(shapes):
+    """Not by its pieces, which a part that mixes domains never matches one by one."""
+    dataset, matching = shapes(per_cell=20), Matching(name="mmd")
+    risk = Risk(name="cvar", groups="kmeans:3", tail=0.01)
+    parts = risk_parts(dataset, groups_of(dataset, risk.groups))
+    split, cells = split_by_domain(dataset, parts), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
+    probe = probe_of(dataset, split.partition, samples=8)
+    features = probe.view(images())
+    chosen = sample_of_parts(split, 8)
+    assert chosen.shape == (9, 8)
+    for part, rows in enumerate(chosen):
+        held = torch.bincount(rows // 8, minlength=len(split.parts))
+        assert (split.parts[held.nonzero().flatten()] == part).all()
+        assert ((held - 8 * split.of_part).abs()[split.parts == part] < 1).all()
+        assert len(rows.unique()) == 8
+    step = domains_at_risk(matching, risk, parts, split, cells, samples=8)
+    found = step(features, probe, uniform_standing(parts))
+    losses = OBJECTIVES["mmd"].losses(features, cells.of_class[parts.classes], probe.parts.flatten(0, 1)[chosen])
+    worst = torch.stack([losses[parts.classes == c].max() for c in range(3)])
+    torch.testing.assert_close(found.pooled, worst.sum().detach())
+    torch.testing.assert_close(found.weights.sum(1), torch.ones(3))
+
+
+@pytest.mark.parametrize("name", ["dm", "mmd"])
+def test_a_run_with_surgery_and_clusters_goes_where_the_risk_pulls(shapes, name):
+    """Through the whole engine: the probes hold what the step reads, and the risk changes the result."""
+    dataset = shapes(per_cell=20)
+    tables = {"matching": {"name": name}, "probes": {"width": 4, "source": "bank:2"}, "surgery": {}}
+    tables |= {"optimiser": {"steps": 3, "image_rate": 5.0}}
+    made = []
+    for risk in (None, {"name": "cvar", "groups": "kmeans:3", "tail": 0.3}):
+        recipe = complete(validate(Recipe, tables | ({"risk": risk} if risk else {})), "shapes")
+        groups = groups_of(dataset, "kmeans:3") if risk else None
+        made.append(distill(dataset, recipe, ipc=3, seed=0, device=CPU, groups=groups).images)
+    assert not torch.equal(*made)
 
 
 @pytest.mark.parametrize("spec", ["domain", "class-domain"])

@@ -13,9 +13,11 @@ from dgdd_cli.config import Recipe, validate
 from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.distill import distill, initial_state
 from dgdd_cli.engine.groups import find_groups
+from dgdd_cli.engine.real_batch import cluster_strata, draw_representatives, strata_of
 from dgdd_cli.engine.risk_parts import risk_parts
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.trajectory import gradient_matching
+from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.networks import build
 
@@ -120,6 +122,33 @@ def test_a_risk_weighs_the_real_images_of_each_class(shapes):
     expected = plain_gradient(source, images, labels, worst_domain)
     torch.testing.assert_close(found.update, expected, rtol=2e-3, atol=1e-5)
     assert not torch.allclose(expected, plain_gradient(source, images, labels), rtol=2e-2)
+
+
+@pytest.mark.parametrize("risk", [None, {"name": "cvar", "groups": "class-domain", "tail": 0.01}])
+def test_a_representative_counts_for_its_cluster(shapes, risk):
+    """Of each class only the drawn images are matched, each as much as its cluster is large; a risk chooses domains."""
+    source = shapes(per_cell=20)
+    images, labels = synthetic(source)
+    chosen = recipe(probes={"select": "kmeans", "batch": 7}, **({"risk": risk} if risk else {}))
+    look = make_view(source, chosen.probes.model_copy(update={"augment": "none"}), source.normalisation, 0, 0, CPU)
+    strata = strata_of(source.labels, source.domains if risk else torch.zeros_like(source.domains), 3)
+    clusters = cluster_strata(
+        strata, 7, stream(0, "representatives"), lambda rows: image_features(look, source.images[rows])
+    )
+    drawn = draw_representatives(clusters, stream(0, "probe", 0, "batch", 0))
+    assert len(drawn.weights.unique()) > 3
+
+    def by_cluster(losses, rows):
+        label = int(source.labels[rows[0]])
+        weights = torch.zeros(len(source)).index_put((drawn.rows[label],), drawn.weights[label])[rows]
+        if risk:
+            here = [weights * (source.domains[rows] == d) for d in range(3)]
+            weights = max(here, key=lambda own: float(own @ losses / own.sum()))
+        return weights / weights.sum()
+
+    found = stepper(source, chosen, labels)(images.requires_grad_(), 0, NOBODY)
+    expected = plain_gradient(source, images, labels, by_cluster)
+    torch.testing.assert_close(found.update, expected, rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("ipc", [1, 4])

@@ -1,0 +1,47 @@
+"""The risk over real images by weight: a weight of k counts as k images would, in value and in gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dgdd_cli.config import Risk
+from dgdd_cli.engine.groups import find_groups
+from dgdd_cli.engine.risk_parts import risk_parts
+from dgdd_cli.engine.sample_risk import sample_risk
+
+RISKS = [
+    Risk(name="mean"),
+    Risk(name="cvar", tail=0.4),
+    Risk(name="cvar-within", tail=0.4),
+    Risk(name="mean-max", tail=0.4),
+    Risk(name="group-dro", rate=1.0, adjustment=2.0),
+]
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize("risk", [None, *RISKS], ids=lambda risk: risk.name if risk else "none")
+def test_a_weight_counts_as_so_many_images(shapes, risk, within):
+    dataset = shapes(per_cell=4)
+    parts = risk_parts(dataset, find_groups(dataset, "domain", seed=0, cache=None))
+    weighed, repeated = (sample_risk(risk, parts, within_classes=within) for _ in range(2))
+    draw = torch.Generator().manual_seed(3)
+    for _ in range(2):  # the standing of group-DRO accumulates
+        rows = torch.randperm(len(dataset), generator=draw)[:20]
+        weights = torch.randint(0, 4, (20,), generator=draw)
+        losses = torch.rand(20, generator=draw).requires_grad_()
+        many = torch.repeat_interleave(torch.arange(20), weights)
+        found = weighed(losses, rows, weights.float())
+        expected = repeated(losses[many], rows[many], torch.ones(len(many)))
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(*(torch.autograd.grad(value, losses)[0] for value in (found, expected)))
+
+
+@pytest.mark.parametrize("risk", RISKS, ids=lambda risk: risk.name)
+def test_no_risk_makes_longer_steps_than_the_mean(shapes, risk):
+    """Over all groups the weights of the losses sum to 1, for every risk."""
+    dataset = shapes(per_cell=4)
+    parts = risk_parts(dataset, find_groups(dataset, "domain", seed=0, cache=None))
+    losses = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    value = sample_risk(risk, parts, within_classes=False)(losses, torch.arange(len(dataset)), torch.ones(len(dataset)))
+    assert float(torch.autograd.grad(value, losses)[0].sum()) == pytest.approx(1)
