@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import dgdd_cli
 from dgdd_cli.bundle.groups import (
     GroupsFacts,
     GroupsFile,
@@ -21,7 +22,7 @@ from dgdd_cli.bundle.groups import (
 )
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.grouping import Features, Grouping, Per, group_dataset
-from dgdd_cli.engine.software import arithmetic, software
+from dgdd_cli.engine.software import software
 from dgdd_cli.errors import DataError, DgddError
 from dgdd_cli.progress import Progress
 
@@ -134,7 +135,7 @@ def _path(cache: Path, dataset: DomainDataset, kind: Kind) -> Path:
         dataset.fingerprint(),
         *(dataset.domain_names, dataset.domains.tolist()),  # the order of the rows, which the fingerprint does not know
         *(kind.number, kind.per, kind.seed, least),
-        *arithmetic(torch.device("cpu")),
+        *(dgdd_cli.__version__, torch.__version__),  # not how a processor rounds: groups once found stay those groups
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     return cache / "groups" / f"{digest}-{kind.per}-kmeans-{kind.number}-seed-{kind.seed}.safetensors"
