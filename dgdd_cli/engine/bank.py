@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dgdd_cli.engine.bank_room import LIMIT, make_room
-from dgdd_cli.engine.in_use import held_while, hold, lock_shared
+from dgdd_cli.engine.bank_room import disk_room, free_disk, make_room, room_limit
+from dgdd_cli.engine.in_use import held_while, hold, lock_shared, map_held
 from dgdd_cli.engine.memory import free_memory_bytes
 from dgdd_cli.errors import DataError, DgddError, UsageError
 from dgdd_cli.progress import Progress
@@ -65,28 +65,36 @@ def fill_bank(
     """Statistics (K, R, F) float32 of the views in `indices`: from the shelf when they lie there, else computed.
 
     `compute(index)` gives (R, F) = `shape`. In memory on `device`, or memory-mapped on the CPU when large. Raises
-    UsageError with the estimate, before it starts, when neither memory nor disk have room.
+    UsageError with the estimate, before it starts, when neither memory nor disk have room for one to be computed.
     """
-    size = 4 * len(indices) * shape[0] * shape[1]
-    mapped = _placement(size, len(indices), shelf, device)
-    if shelf is not None and (taken := _take(shelf, (len(indices), *shape), note)) is not None:
+    whole = (len(indices), *shape)
+    size = 4 * math.prod(whole)
+    known = free_memory_bytes(device)
+    free = math.inf if known is None else known
+    large = 2 * size > free
+    if shelf is not None and (taken := _take(shelf, whole, note)) is not None:
         found, handle = taken
-        return held_while(found if mapped else found.clone().to(device), handle)
+        with _or_nothing(handle):
+            bank = found if large else found.clone().to(device)
+        return held_while(bank, handle)
+    mapped = large and _placement(size, len(indices), free, shelf, note)
     if shelf is not None and mapped:
-        handle, temporary = _reserve(shelf, size)
+        bank, handle, temporary = _reserve(shelf, whole)
         with _or_nothing(handle, temporary):
-            bank = torch.from_file(str(temporary), shared=True, size=size // 4).view(len(indices), *shape)
             _compute(compute, indices, bank, progress)
-            _label(shelf, temporary, bank)
+            with _or_noted(note):
+                _label(shelf, temporary, bank)
+            with suppress(OSError):  # where it is not kept: mapped, it needs no name
+                temporary.unlink(missing_ok=True)
     else:
-        bank = torch.empty(len(indices), *shape, device=device)
+        bank = torch.empty(whole, device=device)
         _compute(compute, indices, bank, progress)
         stored = None if shelf is None else _store(shelf, bank.cpu(), note)
         if shelf is None or stored is None:
             return bank
         handle = stored
     held_while(bank, handle)
-    make_room(shelf.folder, limit=LIMIT, note=note)
+    make_room(shelf.folder, limit=room_limit(shelf.folder), note=note)
     return bank
 
 
@@ -100,30 +108,42 @@ def _begin(shelf: Shelf) -> tuple[int, Path]:
 
 
 @contextmanager
-def _or_nothing(handle: int, temporary: Path) -> Iterator[None]:
-    """Work on a new file: when it fails or is interrupted, the file is closed and gone."""
+def _or_nothing(handle: int, *temporary: Path) -> Iterator[None]:
+    """Work on a file: when it fails or is interrupted, the file is closed, and a new one gone."""
     try:
         yield
     except BaseException:
         os.close(handle)
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            for path in temporary:
+                path.unlink(missing_ok=True)
         raise
 
 
-def _reserve(shelf: Shelf, size: int) -> tuple[int, Path]:
-    """A file of this size whose blocks are the disk's promise: a mapped write to a full disk would kill the process."""
+@contextmanager
+def _or_noted(note: Callable[[str], None]) -> Iterator[None]:
+    """Keep a bank: a disk that does not take it costs the next run's time."""
+    try:
+        yield
+    except OSError as error:
+        note(f"the probe bank is not kept for the next run: {error.strerror or error}")
+
+
+def _reserve(shelf: Shelf, shape: tuple[int, int, int]) -> tuple[Tensor, int, Path]:
+    """A mapped file whose blocks are the disk's promise: a mapped write to a full disk would kill the process."""
+    size = 4 * math.prod(shape)
     try:
         handle, temporary = _begin(shelf)
         with _or_nothing(handle, temporary):
             os.truncate(handle, size)
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(handle, 0, size)
+            return map_held(temporary, handle, shape, shared=True), handle, temporary
     except OSError as error:
         raise DgddError(
-            f"no room for a bank of {size / 2**30:.1f} GiB in {shelf.folder}: {error.strerror}",
+            f"no room for a bank of {size / 2**30:.1f} GiB in {shelf.folder}: {error.strerror or error}",
             hint="--cache-dir names another folder, --probes fresh needs none",
         ) from error
-    return handle, temporary
 
 
 def _compute(compute: Callable[[int], Tensor], indices: Sequence[int], bank: Tensor, progress: Progress) -> None:
@@ -133,30 +153,21 @@ def _compute(compute: Callable[[int], Tensor], indices: Sequence[int], bank: Ten
         progress("probe bank", place + 1, len(indices))
 
 
-def _placement(size: int, count: int, shelf: Shelf | None, device: torch.device) -> bool:
-    """Whether the bank is to be memory-mapped. Raises UsageError where it fits nowhere."""
-    free = free_memory_bytes(device)
-    if free is None or 2 * size <= free:
-        return False
-    room = _disk_room(shelf.folder) if shelf is not None else 0
-    if size <= room:
-        return True
-    if size <= free:
-        return False
+def _placement(size: int, count: int, free: float, shelf: Shelf | None, note: Callable[[str], None]) -> bool:
+    """Whether a large bank goes to the disk, else to memory. Raises UsageError where it fits nowhere, not even in the
+    place of banks that nobody uses."""
+    room = disk_room(shelf.folder) if shelf is not None else 0
+    if size > max(room, free) and shelf is not None:
+        free_disk(shelf.folder, needed=size, first=shelf.name, note=note)
+        room = disk_room(shelf.folder)
+    if size <= max(room, free):
+        return size <= room
     most = int(max(free / 2, room) // max(1, size // count))
     raise UsageError(
         f"a bank of {count} probes needs {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory and "
         f"{room / 2**30:.1f} GiB of disk are free",
         hint=f"--probes bank:{most}, or --probes fresh" if most else "--probes fresh",
     )
-
-
-def _disk_room(folder: Path) -> int:
-    """Free bytes where the folder is or would be, less a tenth that is left to others."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return int(shutil.disk_usage(place).free * 0.9)
 
 
 def _take(shelf: Shelf, shape: tuple[int, int, int], note: Callable[[str], None]) -> tuple[Tensor, int] | None:
@@ -170,9 +181,9 @@ def _take(shelf: Shelf, shape: tuple[int, int, int], note: Callable[[str], None]
         note("the cached probe bank cannot be read: rebuilt")
         return None
     try:
-        bank = _verified(shelf, label, shape)
+        with _or_nothing(handle):
+            bank = _verified(shelf, handle, label, shape)
     except DataError as error:
-        os.close(handle)
         note(f"the cached probe bank {error.message}: rebuilt")
         return None
     with suppress(OSError):  # a cache that cannot be written to is no less readable
@@ -180,34 +191,36 @@ def _take(shelf: Shelf, shape: tuple[int, int, int], note: Callable[[str], None]
     return bank, handle
 
 
-def _verified(shelf: Shelf, label: object, shape: tuple[int, int, int]) -> Tensor:
+def _verified(shelf: Shelf, handle: int, label: object, shape: tuple[int, int, int]) -> Tensor:
     """The stored bank, memory-mapped; raises DataError unless it is what its label says and what is asked for."""
     if not isinstance(label, dict) or label.get("schema") != SCHEMA:
         raise DataError("cannot be read")
     if label.get("fingerprint") != shelf.fingerprint:
         raise DataError("was made from other images")
-    count = shape[0] * shape[1] * shape[2]
-    if label.get("shape") != list(shape) or shelf.data.stat().st_size != 4 * count:
+    if label.get("shape") != list(shape) or os.fstat(handle).st_size != 4 * math.prod(shape):
         raise DataError("has another size than it says")
-    bank = torch.from_file(str(shelf.data), shared=False, size=count).view(shape)
+    try:
+        bank = map_held(shelf.data, handle, shape, shared=False)
+    except FileNotFoundError as error:
+        raise DataError("was replaced or removed meanwhile") from error
+    except OSError as error:
+        raise DataError("cannot be read") from error
     if label.get("sha256") != _sha256(bank):
         raise DataError("is damaged")
     return bank
 
 
 def _store(shelf: Shelf, bank: Tensor, note: Callable[[str], None]) -> int | None:
-    """Keep a bank, and the handle that says it is in use; a disk that does not take it costs the next run's time."""
-    try:
+    """Keep a bank; the handle that says it is in use, or None where the disk did not take it."""
+    with _or_noted(note):
         handle, temporary = _begin(shelf)
         with _or_nothing(handle, temporary):
             with open(handle, "wb", closefd=False) as file:
                 for part in bank.flatten().split(HASHED_AT_ONCE):
                     file.write(part.numpy().data)
             _label(shelf, temporary, bank)
-    except (OSError, DgddError) as error:
-        note(f"the probe bank is not kept for the next run: {getattr(error, 'strerror', None) or error}")
-        return None
-    return handle
+        return handle
+    return None
 
 
 def _label(shelf: Shelf, written: Path, bank: Tensor) -> None:
@@ -219,10 +232,12 @@ def _label(shelf: Shelf, written: Path, bank: Tensor) -> None:
         "shape": list(bank.shape),
         "sha256": _sha256(bank),
     }
-    os.replace(written, shelf.data)
-    beside = shelf.label.with_suffix(f".{os.getpid()}.part")
-    beside.write_text(json.dumps(label, sort_keys=True), encoding="utf-8")
-    os.replace(beside, shelf.label)
+    handle, beside = _begin(shelf)
+    with _or_nothing(handle, beside):
+        beside.write_text(json.dumps(label, sort_keys=True), encoding="utf-8")
+        os.replace(written, shelf.data)
+        os.replace(beside, shelf.label)
+    os.close(handle)
 
 
 def _sha256(bank: Tensor) -> str:

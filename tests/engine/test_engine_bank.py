@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ import torch
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.bank import Shelf, fill_bank
+from dgdd_cli.engine.in_use import remove_unused
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.progress import silent
@@ -117,10 +120,72 @@ def test_an_interrupted_bank_leaves_nothing_behind(shelf, little_memory):
 
 def test_a_bank_that_fits_nowhere_is_refused_beforehand(shelf, monkeypatch):
     monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: 2 * 48 * 2)
-    monkeypatch.setattr("dgdd_cli.engine.bank._disk_room", lambda folder: 100)
+    monkeypatch.setattr("dgdd_cli.engine.bank.disk_room", lambda folder: 100)
     with pytest.raises(UsageError, match=r"bank of 5 probes needs .* GiB, and .* of memory and .* of disk") as caught:
         fill(never, shelf)
     assert "--probes bank:2" in caught.value.hint
+
+
+def test_a_large_bank_that_is_stored_needs_no_more_disk(shelf, monkeypatch):
+    monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: 100)
+    first = fill(statistics, shelf)
+    monkeypatch.setattr("dgdd_cli.engine.bank.disk_room", lambda folder: 0)
+    assert torch.equal(fill(never, shelf), first)
+
+
+def replace_data(shelf):
+    copy = shelf.folder / "copy"
+    shutil.copy(shelf.data, copy)
+    os.replace(copy, shelf.data)
+
+
+@pytest.mark.parametrize("happens", [replace_data, lambda shelf: shelf.data.unlink()])
+def test_a_bank_that_changes_hands_while_it_is_taken_is_rebuilt_and_said_so(shelf, monkeypatch, happens):
+    fill(statistics, shelf)
+    map_file, notes, before = torch.from_file, [], len(os.listdir("/dev/fd"))
+
+    def meanwhile(*arguments, **options):
+        happens(shelf)
+        return map_file(*arguments, **options)
+
+    monkeypatch.setattr("torch.from_file", meanwhile)
+    bank = fill(statistics, shelf, notes)
+    assert torch.equal(bank[3], statistics(3))
+    assert notes == ["the cached probe bank was replaced or removed meanwhile: rebuilt"]
+    assert not remove_unused(shelf.data)
+    del bank
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_run_that_is_interrupted_while_it_takes_a_bank_lets_go_of_it(shelf, monkeypatch):
+    def interrupted(bank):
+        raise KeyboardInterrupt
+
+    fill(statistics, shelf)
+    monkeypatch.setattr("dgdd_cli.engine.bank._sha256", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(never, shelf)
+    assert remove_unused(shelf.data)
+
+
+@pytest.mark.parametrize("free", [100, 10_000])
+@pytest.mark.parametrize("fails", [".f32", ".json"])
+def test_a_label_that_the_disk_does_not_take_costs_only_the_cache(shelf, monkeypatch, free, fails):
+    def full(source, target, rename=os.replace):
+        if target.suffix == fails:
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: free)
+    notes = []
+    with monkeypatch.context() as during:
+        during.setattr("os.replace", full)
+        bank = fill(statistics, shelf, notes)
+    assert torch.equal(bank[3], statistics(3))
+    assert notes == ["the probe bank is not kept for the next run: No space left on device"]
+    assert set(shelf.folder.iterdir()) <= {shelf.data}
+    assert torch.equal(fill(statistics, shelf), bank)
+    assert torch.equal(fill(never, shelf), bank)
 
 
 def test_runs_share_a_bank_and_a_changed_dataset_does_not(shapes, tmp_path):

@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dgdd_cli.engine.bank import Shelf, fill_bank
-from dgdd_cli.engine.bank_room import ABANDONED, make_room
-from dgdd_cli.engine.in_use import hold
+from dgdd_cli.engine.bank_room import ABANDONED, LIMIT, make_room, room_limit
+from dgdd_cli.engine.in_use import hold, remove_unused
+from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import silent
 
 SIZE = 4 * 3 * 2 * 4  # bytes of data of a bank here
@@ -29,11 +32,11 @@ def shelf_of(folder, digit: str) -> Shelf:
     return Shelf(folder, digit * 32, "these images")
 
 
-def fill(folder, digit: str, notes=None) -> torch.Tensor:
+def fill(folder, digit: str, notes=None, count=3) -> torch.Tensor:
     """The bank named by a digit, computed or taken."""
     return fill_bank(
         lambda index: torch.full((2, 4), float(index)),
-        range(3),
+        range(count),
         (2, 4),
         device=torch.device("cpu"),
         shelf=shelf_of(folder, digit),
@@ -67,11 +70,26 @@ def three(folder):
     return folder
 
 
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Another process does something between the opening of a file and its lock, once."""
+
+    def at_next_lock(act):
+        def flock(*arguments, lock=fcntl.flock):
+            monkeypatch.setattr("fcntl.flock", lock)
+            act()
+            lock(*arguments)
+
+        monkeypatch.setattr("fcntl.flock", flock)
+
+    return at_next_lock
+
+
 def test_the_banks_used_longest_ago_go_first_and_it_is_said(three):
     notes: list[str] = []
-    make_room(three, limit=3 * size_of(three, "a"), note=notes.append)
+    make_room(three, limit=2 * size_of(three, "a") + 1, note=notes.append)
     assert (names(three), notes) == ("abc", [])
-    make_room(three, limit=3 * size_of(three, "a") - 1, note=notes.append)
+    make_room(three, limit=2 * size_of(three, "a"), note=notes.append)
     assert names(three) == "bc"
     make_room(three, limit=0, note=notes.append)
     assert names(three) == ""
@@ -81,13 +99,13 @@ def test_the_banks_used_longest_ago_go_first_and_it_is_said(three):
 
 def test_a_bank_that_was_taken_is_used_last(three):
     fill(three, "a")
-    make_room(three, limit=SIZE + 400, note=lambda line: None)
+    make_room(three, limit=size_of(three, "a"), note=lambda line: None)
     assert names(three) == "a"
 
 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_storing_a_bank_makes_room_and_keeps_the_new_one(three, monkeypatch, mapped):
-    monkeypatch.setattr("dgdd_cli.engine.bank.LIMIT", 1)
+    monkeypatch.setattr("dgdd_cli.engine.bank.room_limit", lambda folder: 1)
     if mapped:
         monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: SIZE + 8)
     notes: list[str] = []
@@ -178,7 +196,7 @@ def test_without_locks_banks_are_kept_and_none_is_removed(three, monkeypatch):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", unsupported)
-    monkeypatch.setattr("dgdd_cli.engine.bank.LIMIT", 1)
+    monkeypatch.setattr("dgdd_cli.engine.bank.room_limit", lambda folder: 1)
     notes: list[str] = []
     assert fill(three, "d", notes)[2, 0, 0] == 2
     assert (names(three), notes) == ("abcd", [])
@@ -186,3 +204,118 @@ def test_without_locks_banks_are_kept_and_none_is_removed(three, monkeypatch):
 
 def test_a_folder_that_does_not_exist_has_room(folder):
     make_room(folder, limit=0, note=pytest.fail)
+
+
+def test_a_large_bank_does_not_go_for_small_newer_ones_until_they_fill_the_limit(folder):
+    fill(folder, "a", count=100)
+    age(shelf_of(folder, "a").label, 7200)
+    for digit, stay in (("b", "ab"), ("c", "abc"), ("d", "bcd")):
+        fill(folder, digit)
+        make_room(folder, limit=3 * size_of(folder, "b"), note=lambda line: None)
+        assert names(folder) == stay
+
+
+def test_a_bank_never_goes_for_a_single_smaller_one(folder):
+    fill(folder, "a", count=4)
+    age(shelf_of(folder, "a").label, 60)
+    fill(folder, "b")
+    make_room(folder, limit=SIZE, note=lambda line: None)
+    assert names(folder) == "ab"
+
+
+@pytest.mark.parametrize(("total", "limit"), [(10 * 2**30, LIMIT), (2**40, 2**40 // 10)])
+def test_the_limit_grows_with_the_file_system(folder, monkeypatch, total, limit):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(total=total))
+    assert room_limit(folder) == limit
+
+
+@pytest.fixture
+def full_disk(three, monkeypatch):
+    """A disk that the three banks fill; nothing goes into memory."""
+    capacity = 3 * size_of(three, "a") + 20
+
+    def usage(place):
+        return SimpleNamespace(total=capacity, free=capacity - sum(path.stat().st_size for path in three.iterdir()))
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    monkeypatch.setattr("dgdd_cli.engine.bank.free_memory_bytes", lambda device: 10)
+    return three
+
+
+@pytest.mark.parametrize(("digit", "count", "left"), [("d", 5, "bcd"), ("d", 12, "cd"), ("c", 5, "abc")])
+def test_on_a_full_disk_old_banks_go_for_a_new_one(full_disk, digit, count, left):
+    notes: list[str] = []
+    assert len(fill(full_disk, digit, notes, count)) == count
+    assert names(full_disk) == left
+    assert all("needs the disk" in note or "another size" in note for note in notes)
+
+
+def test_no_bank_goes_for_one_that_has_no_room_even_so(full_disk):
+    with pytest.raises(UsageError, match="disk are free"):
+        fill(full_disk, "d", count=100)
+    assert names(full_disk) == "abc"
+
+
+def test_what_another_process_removes_at_the_same_time_counts_as_removed(three, meanwhile):
+    shelf = shelf_of(three, "a")
+    meanwhile(lambda: (shelf.label.unlink(), shelf.data.unlink()))
+    make_room(three, limit=2 * size_of(three, "a"), note=lambda line: None)
+    assert names(three) == "bc"
+    assert remove_unused(shelf.data)
+
+
+@pytest.mark.parametrize("view_of", [lambda bank: bank[1], lambda bank: bank.detach()[1], lambda bank: bank.numpy()[1]])
+def test_a_view_of_a_bank_keeps_it(three, view_of):
+    view = view_of(fill(three, "a"))
+    make_room(three, limit=0, note=lambda line: None)
+    assert names(three) == "a"
+    assert view[0, 0] == 1
+    del view
+    make_room(three, limit=0, note=lambda line: None)
+    assert names(three) == ""
+
+
+def test_a_run_killed_at_the_label_leaves_only_what_is_removed_later(folder, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr("os.replace", killed)
+        during.setattr(Path, "unlink", lambda *arguments, **options: None)
+        with pytest.raises(KeyboardInterrupt):
+            fill(folder, "a")
+    left = list(folder.iterdir())
+    for path in left:
+        age(path, DAY)
+    make_room(folder, limit=0, note=lambda line: None)
+    assert (len(left), list(folder.iterdir())) == (2, [])
+
+
+def test_a_file_removed_before_its_lock_is_not_held(three, meanwhile):
+    data = shelf_of(three, "a").data
+    meanwhile(data.unlink)
+    with pytest.raises(FileNotFoundError):
+        hold(data)
+
+
+def test_a_bank_that_took_the_place_of_an_old_one_is_not_removed_for_it(three, meanwhile):
+    old, new = shelf_of(three, "a"), shelf_of(three, "b")
+    content = new.data.read_bytes()
+    meanwhile(lambda: os.replace(new.data, old.data))
+    assert not remove_unused(old.data, old.label)
+    assert (old.data.read_bytes(), old.label.exists()) == (content, True)
+
+
+def test_a_bank_stored_anew_as_the_old_one_goes_keeps_its_label(three, monkeypatch):
+    shelf = shelf_of(three, "a")
+    content, unlink = shelf.label.read_bytes(), Path.unlink
+
+    def stored_at_once(path, **options):
+        unlink(path, **options)
+        if path == shelf.data:
+            shelf.data.write_bytes(b"new")
+            shelf.label.write_bytes(content)
+
+    monkeypatch.setattr(Path, "unlink", stored_at_once)
+    assert remove_unused(shelf.data, shelf.label)
+    assert names(three) == "abc"
