@@ -37,7 +37,6 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
     "dsa": ("--method dsa", None),
     "rdd": ("--method rdd", "dsa"),
     "rdd (domains)": ("--method rdd --groups domain", "dsa"),
-    "rdd mean-max (domains)": ("--method rdd --groups domain --risk mean-max --cvar-tail 0.9", "dsa"),
 }
 
 
