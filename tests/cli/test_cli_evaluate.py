@@ -159,7 +159,7 @@ def test_the_gap_gate_needs_both_kinds_of_target(bundle, shapes_folder, capsys):
         (["--epochs", "0"], 2, "epochs", ""),
         (["--device", "cuda:9"], 2, "cuda:9", "--device cpu"),
         (["--groups", "domian"], 2, "domian", "--groups kmeans:10"),
-        (["--groups", "kmeans:16"], 2, "15 images", "--groups 15 or fewer"),
+        (["--groups", "kmeans:16"], 2, "15 images", "--groups kmeans:15 or fewer"),
         (["--corruptions", "noise,blurr"], 2, "blurr", "blur"),
         (["--set", "loss_tail=0"], 2, "loss_tail", "--set loss_tail="),
         (["--trainer", "gropdro"], 2, "unknown trainer", "groupdro"),
