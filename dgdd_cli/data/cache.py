@@ -55,7 +55,7 @@ def load_cached(path: Path, count: int, out: Tensor) -> Tensor | None:
                 return None
             images, kept = file.get_tensor("images"), file.get_tensor("kept")
             stated = (file.metadata() or {}).get("sha256")
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, RuntimeError):  # the last: it was removed between its header and its tensors
         return None
     if kept.dtype != torch.int64 or kept.ndim != 1 or images.dtype != torch.uint8:
         return None

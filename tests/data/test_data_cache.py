@@ -136,6 +136,27 @@ def test_a_full_disk_is_a_note_and_leaves_nothing(root: Path, tmp_path: Path, mo
     assert files(tmp_path / "cache") == []
 
 
+def test_a_file_that_goes_while_it_is_read_is_decoded_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = load(root, tmp_path / "cache")
+
+    class Vanishing:
+        """The header was read; then another process removes the file, as torch reports when it opens the tensors."""
+
+        def __init__(self, path: Path, framework: str) -> None:
+            path.unlink()
+
+        def __enter__(self) -> None:
+            raise RuntimeError("unable to open file in read-only mode: No such file or directory (2)")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(cache, "safe_open", Vanishing)
+    after, _ = load(root, tmp_path / "cache")
+    assert after.fingerprint() == before.fingerprint()
+
+
 def _race(root: Path, folder: Path, barrier: object, answers: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
     for _ in range(5):
