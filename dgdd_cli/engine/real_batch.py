@@ -15,8 +15,7 @@ from dgdd_cli.synthesis.initial import deal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassBatch:
-    """Rows of the source set, int64 (C, B), and how many drawn images each stands for, float32 (C, B): 0 for those
-    that fill up a small class."""
+    """Images of one class: rows of the source set int64 (B,), and how many images each stands for, float32 (B,)."""
 
     rows: Tensor
     weights: Tensor
@@ -25,10 +24,10 @@ class ClassBatch:
 Strata = Sequence[Sequence[Tensor]]  # for each class, the rows of each stratum
 
 
-def draw_batch(strata: Strata, size: int, generator: torch.Generator) -> ClassBatch:
+def draw_batch(strata: Strata, size: int, generator: torch.Generator) -> list[ClassBatch]:
     """`size` random images of each class, all of them where it has fewer, dealt from its strata in turn."""
     dealt = [torch.tensor(deal(own, size, 0, generator), dtype=torch.int64) for own in strata]
-    return _filled(dealt, [torch.ones(len(rows)) for rows in dealt], size)
+    return [ClassBatch(rows, torch.ones(len(rows))) for rows in dealt]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,18 +68,18 @@ def cluster_strata(
     return found
 
 
-def draw_representatives(clusters: Clusters, generator: torch.Generator) -> ClassBatch:
+def draw_representatives(clusters: Clusters, generator: torch.Generator) -> list[ClassBatch]:
     """A random image of every cluster, which stands for all of it.
 
     The weighted mean of a batch is on average that of images dealt evenly from the strata, and varies less. The images
     nearest to the centroids, unweighted, would be outliers above all, and the same at every step.
     """
-    drawn = [
-        torch.stack([own.rows[torch.randint(len(own.rows), (), generator=generator)] for own in of_class])
-        for of_class in clusters
-    ]
-    weights = [torch.tensor([own.weight for own in of_class]) for of_class in clusters]
-    return _filled(drawn, weights, max(map(len, clusters)))
+
+    def of_class(own: Sequence[Cluster]) -> ClassBatch:
+        drawn = [one.rows[torch.randint(len(one.rows), (), generator=generator)] for one in own]
+        return ClassBatch(torch.stack(drawn), torch.tensor([one.weight for one in own]))
+
+    return [of_class(own) for own in clusters]
 
 
 def _shares(lengths: Sequence[int], count: int) -> list[int]:
@@ -100,12 +99,3 @@ def strata_of(labels: Tensor, strata: Tensor, num_classes: int) -> list[list[Ten
         rows = (labels == label).nonzero().squeeze(1)
         found.append([rows[strata[rows] == stratum] for stratum in strata[rows].unique().tolist()])
     return found
-
-
-def _filled(dealt: Sequence[Tensor], weights: Sequence[Tensor], size: int) -> ClassBatch:
-    batch = torch.zeros(len(dealt), min(size, max(map(len, dealt))), dtype=torch.int64)
-    counted = torch.zeros(batch.shape)
-    for place, rows in enumerate(dealt):
-        batch[place] = rows[torch.arange(batch.shape[1]) % len(rows)]
-        counted[place, : len(rows)] = weights[place]
-    return ClassBatch(batch, counted)

@@ -17,13 +17,13 @@ from dgdd_cli.augment import draw
 from dgdd_cli.config import Matching, Probes, Risk, Trajectory
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.engine.real_batch import ClassBatch, Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
+from dgdd_cli.engine.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
 from dgdd_cli.engine.risk_parts import RiskParts
 from dgdd_cli.engine.sample_risk import SampleRisk, sample_risk
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.step import Stepped
-from dgdd_cli.engine.views import CHUNK, image_features, make_view
-from dgdd_cli.matching.gradient import class_gradients, gradient_distances
+from dgdd_cli.engine.views import image_features, make_view
+from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.networks import Network, build
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.synthesis.pixels import normalise, to_unit
@@ -66,9 +66,8 @@ def gradient_matching(
     """
     mean, std = (torch.tensor(v, device=device) for v in (normalisation.mean, normalisation.std))
     real, real_labels, classes = source.images.to(device), source.labels.to(device), len(source.class_names)
-    order = labels.argsort(stable=True)  # class by class
+    synthetic_rows = labels.argsort(stable=True).view(classes, -1)  # (C, IPC)
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
-    class_of = torch.arange(classes, device=device)[:, None]
     life: _Life | None = None
     clusters: Clusters | None = None
     if probes.select == "kmeans":
@@ -105,7 +104,7 @@ def gradient_matching(
                 batch, targets = normalise(images[rows], mean, std), labels[rows]
             else:
                 drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
-                rows = drawn.rows[drawn.weights > 0].to(device)
+                rows = torch.cat([of_class.rows for of_class in drawn]).to(device)
                 batch, targets = pixels(rows), real_labels[rows]
             batch = draw(probes.augment, generator, rows=len(batch))(batch)
             losses = F.cross_entropy(life.network(batch), targets, reduction="none")
@@ -114,18 +113,6 @@ def gradient_matching(
             life.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             life.optimiser.step()
-
-    def weigh(life: _Life, batch: Tensor, drawn: ClassBatch) -> Tensor:
-        """How much each real image counts in the gradient of its class, (C, B)."""
-        drawn_weights = drawn.weights.to(device)
-        if risk is None:
-            return drawn_weights / drawn_weights.sum(1, keepdim=True)
-        with torch.no_grad():
-            logits = torch.cat([life.network(part) for part in batch.flatten(0, 1).split(CHUNK)])
-        losses = F.cross_entropy(logits, class_of.expand(batch.shape[:2]).flatten(), reduction="none")
-        losses.requires_grad_()
-        value = life.matching_risk(losses, drawn.rows.flatten().to(device), drawn_weights.flatten())
-        return torch.autograd.grad(value, losses)[0].view(drawn_weights.shape)
 
     def step(images: Tensor, number: int, standing: Tensor) -> Stepped:
         nonlocal life
@@ -139,21 +126,26 @@ def gradient_matching(
             train(life, images.detach(), position)
         generator = stream(seed, "probe", index, "batch", position)
         drawn = draw_representatives(clusters, generator) if clusters else draw_batch(strata, probes.batch, generator)
-        synthetic = normalise(images[order], mean, std).view(classes, -1, *images.shape[1:])  # (C, IPC, 3, H, W)
-        batch = pixels(drawn.rows.flatten()).view(*drawn.rows.shape, *images.shape[1:])  # (C, B, 3, H, W)
-        draws = [
-            draw(probes.augment, stream(seed, "probe", index, "augmentation", position, c)) for c in range(classes)
-        ]
-        synthetic = torch.stack([see(own) for see, own in zip(draws, synthetic, strict=True)])
-        batch = torch.stack([see(own) for see, own in zip(draws, batch, strict=True)])
-        weights = weigh(life, batch, drawn)
-        with torch.no_grad():
-            wanted = class_gradients(life.network, batch, weights)
-        even = torch.full(synthetic.shape[:2], 1 / synthetic.shape[1], device=device)
-        loss = gradient_distances(wanted, class_gradients(life.network, synthetic, even)).sum()
-        return Stepped(torch.autograd.grad(loss, images)[0], standing, {"loss": loss.detach()})
+        total, update = torch.zeros((), device=device), torch.zeros_like(images)
+        for c, (own, batch) in enumerate(zip(synthetic_rows, drawn, strict=True)):  # memory is that of one class
+            see = draw(probes.augment, stream(seed, "probe", index, "augmentation", position, c))
+            rows = batch.rows.to(device)
+            losses = class_losses(life.network, see(pixels(rows)), c)
+            wanted = matched_gradient(life.network, life.matching_risk(losses, rows, batch.weights.to(device)))
+            synthetic = images[own].detach().requires_grad_()  # (IPC, 3, H, W)
+            loss = class_losses(life.network, see(normalise(synthetic, mean, std)), c).mean()
+            distance = gradient_distance(wanted, matched_gradient(life.network, loss, differentiable=True))
+            (update[own],) = torch.autograd.grad(distance, synthetic)
+            total += distance.detach()
+        return Stepped(update, standing, {"loss": total})
 
     return step
+
+
+def class_losses(network: Network, images: Tensor, label: int) -> Tensor:
+    """Cross-entropy of each image (B, 3, H, W) of one class, float (B,)."""
+    logits = network(images)
+    return F.cross_entropy(logits, torch.full((len(images),), label, device=images.device), reduction="none")
 
 
 def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) -> Tensor:

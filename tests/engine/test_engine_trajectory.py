@@ -136,11 +136,11 @@ def test_a_representative_counts_for_its_cluster(shapes, risk):
         strata, 7, stream(0, "representatives"), lambda rows: image_features(look, source.images[rows])
     )
     drawn = draw_representatives(clusters, stream(0, "probe", 0, "batch", 0))
-    assert len(drawn.weights.unique()) > 3
+    assert len(torch.cat([of_class.weights for of_class in drawn]).unique()) > 3
 
     def by_cluster(losses, rows):
         label = int(source.labels[rows[0]])
-        weights = torch.zeros(len(source)).index_put((drawn.rows[label],), drawn.weights[label])[rows]
+        weights = torch.zeros(len(source)).index_put((drawn[label].rows,), drawn[label].weights)[rows]
         if risk:
             here = [weights * (source.domains[rows] == d) for d in range(3)]
             weights = max(here, key=lambda own: float(own @ losses / own.sum()))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dgdd_cli.matching.gradient import class_gradients, gradient_distances
+from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.networks import build
 
 
@@ -15,62 +15,51 @@ def pictures(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.rand(*shape, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def test_class_gradients_are_those_of_a_loop_over_classes():
-    net, images = network(), pictures(3, 5)
-    weights = torch.rand(3, 5, generator=torch.Generator().manual_seed(2))
-    found = class_gradients(net, images, weights)
-    for label in range(3):
-        losses = F.cross_entropy(net(images[label]), torch.full((5,), label), reduction="none")
-        named = {name: p for name, p in net.named_parameters() if p.ndim > 1}
-        expected = torch.autograd.grad(weights[label] @ losses, list(named.values()))
-        for name, gradient in zip(named, expected, strict=True):
-            torch.testing.assert_close(found[name][label], gradient, rtol=1e-4, atol=1e-6)
+def mean_loss(net, images: torch.Tensor, label: int = 0) -> torch.Tensor:
+    return F.cross_entropy(net(images), torch.full((len(images),), label))
 
 
-def test_vectors_are_left_out():
-    names = set(class_gradients(network(), pictures(3, 1), torch.ones(3, 1)))
-    assert names == {"convolutions.0.weight", "classifier.weight"}
-
-
-def test_an_image_of_weight_zero_counts_for_nothing():
-    net, images, weights = network(), pictures(3, 4), torch.tensor([[0.5, 0.5, 0.0, 0.0]]).expand(3, 4)
-    other = torch.cat([images[:, :2], pictures(3, 2, seed=9)], 1)
-    one, two = (class_gradients(net, x, weights) for x in (images, other))
-    for name in one:
-        torch.testing.assert_close(one[name], two[name])
+def test_the_gradient_has_every_weight_that_has_rows_and_no_vector():
+    net = network()
+    found = matched_gradient(net, mean_loss(net, pictures(5)))
+    mean_loss(net, pictures(5)).backward()
+    expected = {
+        name: p.grad for name, p in net.named_parameters() if name in ("convolutions.0.weight", "classifier.weight")
+    }
+    assert len(found) == len(expected) == 2
+    for one, other in zip(found, expected.values(), strict=True):
+        torch.testing.assert_close(one, other)
+        assert not one.requires_grad
 
 
 def test_the_distance_is_one_minus_the_cosine_of_every_output_node():
     random = np.random.default_rng(0)
-    real = {"a": random.normal(size=(2, 5, 3, 2, 2)), "b": random.normal(size=(2, 4, 6))}
-    fake = {"a": random.normal(size=(2, 5, 3, 2, 2)), "b": random.normal(size=(2, 4, 6))}
-    expected = np.zeros(2)
-    for c in range(2):
-        for name in real:
-            for x, y in zip(real[name][c], fake[name][c], strict=True):
-                expected[c] += 1 - (x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum())
-    found = gradient_distances(*({k: torch.from_numpy(v) for k, v in d.items()} for d in (real, fake)))
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+    real, fake = ([random.normal(size=(5, 3, 2, 2)), random.normal(size=(4, 6))] for _ in range(2))
+    expected = 0.0
+    for one, other in zip(real, fake, strict=True):
+        for x, y in zip(one, other, strict=True):
+            expected += 1 - (x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum())
+    found = gradient_distance(*([torch.from_numpy(layer) for layer in layers] for layers in (real, fake)))
+    assert float(found) == pytest.approx(expected, rel=1e-9)
 
 
 def test_equal_gradients_have_no_distance_and_opposite_ones_the_largest():
-    rows = {"a": torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(3))}
-    torch.testing.assert_close(gradient_distances(rows, {"a": 5 * rows["a"]}), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(gradient_distances(rows, {"a": -rows["a"]}), torch.full((2,), 6.0))
+    rows = torch.randn(3, 4, generator=torch.Generator().manual_seed(3))
+    assert float(gradient_distance([rows], [5 * rows])) == pytest.approx(0, abs=1e-5)
+    assert float(gradient_distance([rows], [-rows])) == pytest.approx(6)
+    assert float(gradient_distance([rows], [torch.zeros(3, 4)])) == 3
 
 
 def test_the_images_get_the_gradient_of_finite_differences():
     net = network(2).double()
-    wanted = class_gradients(net, pictures(3, 2, seed=4).double(), torch.full((3, 2), 0.5, dtype=torch.float64))
-    wanted = {name: value.detach() for name, value in wanted.items()}
-    images = pictures(3, 1).double().requires_grad_()
+    wanted = matched_gradient(net, mean_loss(net, pictures(2, seed=4).double()))
+    images = pictures(1).double().requires_grad_()
 
     def distance(x: torch.Tensor) -> torch.Tensor:
-        return gradient_distances(wanted, class_gradients(net, x, torch.ones(3, 1, dtype=torch.float64))).sum()
+        return gradient_distance(wanted, matched_gradient(net, mean_loss(net, x), differentiable=True))
 
     (gradient,) = torch.autograd.grad(distance(images), images)
     towards = torch.randn(images.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     step = 1e-6
-    with torch.no_grad():
-        slope = (distance(images + step * towards) - distance(images - step * towards)) / (2 * step)
+    slope = (distance(images + step * towards) - distance(images - step * towards)).detach() / (2 * step)
     assert float(slope) == pytest.approx(float((gradient * towards).sum()), rel=1e-5)
