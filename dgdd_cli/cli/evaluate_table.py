@@ -20,7 +20,7 @@ def results_table(document: dict[str, Any]) -> Table:
         table.add_column(heading, overflow="fold")
     grouped = "groups" in document
     clustered = grouped and "cluster_min" in document["results"][0]
-    headings = ["images", "accuracy %", "worst class %"]
+    headings = ["images", "accuracy %", "balanced %", "worst class %"]
     headings += ["worst group %", "mean of groups %"] if grouped else []
     headings += ["cluster-min %"] if clustered else []
     for heading in (*headings, "ECE %"):
@@ -30,6 +30,7 @@ def results_table(document: dict[str, Any]) -> Table:
         figures: list[str | Text] = [
             str(entry["training_images"]),
             _spread(entry["accuracy"]),
+            _spread(entry["balanced_accuracy"]),
             cell(f"{100 * worst['accuracy']:.1f} {worst['class']} (n={worst['images']})"),
         ]
         figures += [_group(entry["worst_group"]), _spread(entry["adjusted_accuracy"])] if grouped else []

@@ -29,15 +29,16 @@ def setting_of(contestant: Contestant, target: Target) -> str:
 
 
 def record(result: Result, target: Target, *, tail: float, groups: TargetGroups | None = None) -> dict[str, Any]:
-    """One result with its per-class, per-cell and per-group accuracies (means over repeats), the worst ones and ECE."""
+    """One result with its per-class, per-cell and per-group accuracies (means over repeats), the worst ones and ECE.
+
+    `balanced_accuracy` is the unweighted mean over the target's classes: where one class has most of the images,
+    accuracy is that class's.
+    """
     contestant = result.contestant
     counts = target.dataset.counts().sum(1).tolist()
     classes = target.dataset.class_names
-    per_class = {
-        name: statistics.fmean(float(s.per_class[c]) for s in result.scores)
-        for c, name in enumerate(classes)
-        if counts[c]
-    }
+    present = [c for c, count in enumerate(counts) if count]
+    per_class = {classes[c]: statistics.fmean(float(s.per_class[c]) for s in result.scores) for c in present}
     sizes = dict(zip(classes, counts, strict=True))
     worst = min(per_class, key=per_class.__getitem__)
     cells = [
@@ -60,6 +61,7 @@ def record(result: Result, target: Target, *, tail: float, groups: TargetGroups 
         "repeats": len(result.scores),
         "cached_repeats": result.cached,
         "accuracy": spread([s.accuracy for s in result.scores]),
+        "balanced_accuracy": spread([float(s.per_class[present].mean()) for s in result.scores]),
         "per_class": per_class,
         "worst_class": {"class": worst, "images": sizes[worst], "accuracy": per_class[worst]},
         "cells": cells,

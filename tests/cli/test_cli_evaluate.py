@@ -342,6 +342,21 @@ def test_a_class_that_the_target_lacks(bundle, shapes_folder, capsys):
     assert set(document_of(capsys)["results"][0]["per_class"]) == {"bar", "dot"}
 
 
+def test_a_class_of_few_images_counts_as_much_in_the_balanced_accuracy(bundle, shapes_folder, capsys):
+    for image in sorted((shapes_folder / "cyan" / "box").iterdir())[1:]:
+        image.unlink()
+    for image in sorted((shapes_folder / "cyan" / "bar").iterdir())[2:]:
+        image.unlink()
+    assert evaluate(bundle, shapes_folder, "--json", "--target", "cyan") == 0
+    (result,) = document_of(capsys)["results"]
+    shares = result["per_class"]
+    images = {cell["class"]: cell["images"] for cell in result["cells"]}
+    assert sorted(images.values()) == [1, 2, 5]
+    assert result["balanced_accuracy"]["mean"] == pytest.approx(sum(shares.values()) / 3)
+    assert len(result["balanced_accuracy"]["values"]) == 2
+    assert result["accuracy"]["mean"] == pytest.approx(sum(images[name] * shares[name] for name in shares) / 8)
+
+
 def test_a_bundle_that_is_none(tmp_path, capsys):
     fake = tmp_path / "fake.safetensors"
     fake.write_bytes(b"no bundle")
