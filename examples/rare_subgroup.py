@@ -23,21 +23,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# name: arguments of `dgdd distill`; a robust variant names its plain counterpart.
+# name: arguments of `dgdd distill`; a robust variant names its plain counterpart. {pixels}: the groups file by pixels.
 VARIANTS: dict[str, tuple[str, str | None]] = {
     "dm": ("--method dm", None),
     "dm+mean": ("--method dm --risk mean --groups domain", "dm"),
     "dm+cvar 0.9": ("--method dm --risk cvar --groups domain --cvar-tail 0.9", "dm"),
     "dm+cvar 0.75": ("--method dm --risk cvar --groups domain --cvar-tail 0.75", "dm"),
-    "dm+cvar 0.75 (clusters)": ("--method dm --risk cvar --groups kmeans:4 --cvar-tail 0.75", "dm"),
+    "dm+cvar 0.9 (clusters)": ("--method dm --risk cvar --groups kmeans:4 --cvar-tail 0.9", "dm"),
+    "dm+cvar 0.9 (pixel clusters)": ("--method dm --risk cvar --groups {pixels} --cvar-tail 0.9", "dm"),
     "sgs": ("--method sgs", None),
     "sgs+cvar 0.9": ("--method sgs --risk cvar --groups domain --cvar-tail 0.9", "sgs"),
     "sgs+cvar 0.75": ("--method sgs --risk cvar --groups domain --cvar-tail 0.75", "sgs"),
-    "sgs+cvar 0.75 (clusters)": ("--method sgs --risk cvar --groups kmeans:4 --cvar-tail 0.75", "sgs"),
+    "sgs+cvar 0.9 (clusters)": ("--method sgs --risk cvar --groups kmeans:4 --cvar-tail 0.9", "sgs"),
     "dsa": ("--method dsa", None),
     "rdd": ("--method rdd", "dsa"),
     "rdd (domains)": ("--method rdd --groups domain", "dsa"),
 }
+FEATURES = ("pixels", "spectrum", "convnet")  # by which rare images are searched for; kmeans:4 takes the spectrum
 
 
 def main() -> None:
@@ -80,13 +82,14 @@ def keep_settings(options: argparse.Namespace) -> None:
 
 
 def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[str, Any]:
-    """Accuracy by variant and domain, and the number of training and test images by domain."""
+    """Accuracies by variant and domain, the number of images by domain, and what clusters find of the rare one."""
     folder = options.out / f"seed-{seed}"
     counts_file = folder / "counts.json"
     if not counts_file.exists():
         keep(counts_file, json.dumps(write_sets(options, folder, seed)))
     counts = json.loads(counts_file.read_text(encoding="utf-8"))
-    accuracy = {}
+    clusters = {features: find_clusters(options, folder, seed, features) for features in FEATURES}
+    accuracy, balanced = {}, {}
     for name in names:
         record = folder / f"{slug(name)}.json"
         if not record.exists():
@@ -95,15 +98,42 @@ def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[s
                 where = [str(folder / "train"), "--target", "none", "--image-size", str(options.image_size)]
                 resume = ["--resume"] if bundle.with_name(bundle.name + ".checkpoint").exists() else []
                 size = ["--ipc", str(options.ipc), "--seed", str(seed), "--out", str(bundle), *resume]
-                dgdd("distill", *where, *shlex.split(VARIANTS[name][0]), *size, "-q")
+                dgdd("distill", *where, *variant_arguments(name, folder), *size, "-q")
             where = ["--dataset", str(folder / "test"), "--target", ",".join(counts["test"]), "--seed", str(seed)]
             budget = ["--repeats", str(options.repeats), *shlex.split(options.evaluate)]
             keep(record, dgdd("evaluate", str(bundle), *where, *budget, "--json"))
         document = json.loads(record.read_text(encoding="utf-8"))
         accuracy[name] = {entry["target"]: entry["accuracy"]["mean"] for entry in document["results"]}
+        balanced[name] = {
+            entry["target"]: statistics.fmean(entry["per_class"].values()) for entry in document["results"]
+        }
         protocol = document["protocol"]
         device = document["device"]["name"]
-    return {"accuracy": accuracy, "counts": counts, "protocol": protocol, "device": device}
+    figures = {"balanced_accuracy": balanced, "accuracy": accuracy}
+    return figures | {"counts": counts, "clusters": clusters, "protocol": protocol, "device": device}
+
+
+def variant_arguments(name: str, folder: Path) -> list[str]:
+    return [word.format(pixels=folder / "pixels.safetensors") for word in shlex.split(VARIANTS[name][0])]
+
+
+def find_clusters(options: argparse.Namespace, folder: Path, seed: int, features: str) -> float:
+    """How many times its share the rare domain gets where four clusters a class, by these features, count alike."""
+    from dgdd_cli.bundle.groups import read_groups
+    from dgdd_cli.data.load import locate, read
+
+    path, training = folder / f"{features}.safetensors", folder / "train"
+    if not path.exists():
+        how = ["--groups", "4", "--per", "class", "--features", features, "--image-size", str(options.image_size)]
+        dgdd("cluster", str(training), *how, "--seed", str(seed), "--out", str(path), "-q")
+    data = read(locate(str(training), data_dir=None), image_size=options.image_size)
+    groups, rare = read_groups(path).groups, data.domains == data.domain_names.index(options.rare)
+    shares, counted = [], []
+    for c in range(len(data.class_names)):
+        here = data.labels == c
+        shares.append(float(rare[here].double().mean()))
+        counted.append(statistics.fmean(float(rare[groups == g].double().mean()) for g in groups[here].unique()))
+    return statistics.fmean(counted) / statistics.fmean(shares)
 
 
 def dgdd(*arguments: str) -> str:
@@ -164,39 +194,42 @@ def slug(name: str) -> str:
 
 def build_report(options: argparse.Namespace, names: list[str], records: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over seeds of each variant, and paired differences to its plain counterpart."""
-    rows, differences = {}, {}
-    figures = {
-        name: {
-            "worst": [min(record["accuracy"][name].values()) for record in records],
-            "rare": [record["accuracy"][name][options.rare] for record in records],
-            "mean": [statistics.fmean(record["accuracy"][name].values()) for record in records],
-        }
-        for name in names
-    }
-    for name in names:
-        rows[name] = {what: spread(values) for what, values in figures[name].items()} | {
-            "domains": {
-                domain: statistics.fmean(record["accuracy"][name][domain] for record in records)
-                for domain in records[0]["counts"]["test"]
-            }
-        }
-        plain = VARIANTS[name][1]
-        if plain in names:
-            differences[f"{name} − {plain}"] = {
-                what: paired(figures[name][what], figures[plain][what]) for what in ("worst", "rare", "mean")
-            }
     kept = ("dataset", "rare", "share", "ipc", "image_size", "seeds", "repeats")
-    return {
-        "schema": "dgdd.rare-subgroup/1",
+    report = {
+        "schema": "dgdd.rare-subgroup/2",
         **{name: getattr(options, name) for name in kept},
         "variants": {name: VARIANTS[name][0] for name in names},
         "counts": [record["counts"] for record in records],
+        "clusters": {features: spread([record["clusters"][features] for record in records]) for features in FEATURES},
         "protocol": records[0]["protocol"],
         "device": records[0]["device"],
-        "accuracy": [record["accuracy"] for record in records],
-        "rows": rows,
-        "differences": differences,
     }
+    for metric in ("balanced_accuracy", "accuracy"):
+        report[metric] = compare(options.rare, names, [record[metric] for record in records])
+    return report
+
+
+def compare(rare: str, names: list[str], records: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Of one kind of accuracy, by variant and domain for each seed: rows of the table, and paired differences."""
+    figures = {
+        name: {
+            "worst": [min(record[name].values()) for record in records],
+            "rare": [record[name][rare] for record in records],
+            "mean": [statistics.fmean(record[name].values()) for record in records],
+        }
+        for name in names
+    }
+    rows = {
+        name: {what: spread(values) for what, values in figures[name].items()}
+        | {"domains": {domain: statistics.fmean(r[name][domain] for r in records) for domain in records[0][name]}}
+        for name in names
+    }
+    pairs = [(name, VARIANTS[name][1]) for name in names if VARIANTS[name][1] in names]
+    differences = {
+        f"{name} − {plain}": {what: paired(ours, figures[plain][what]) for what, ours in figures[name].items()}
+        for name, plain in pairs
+    }
+    return {"by_seed": records, "rows": rows, "differences": differences}
 
 
 def spread(values: list[float]) -> dict[str, Any]:
@@ -217,8 +250,10 @@ def paired(ours: list[float], others: list[float]) -> dict[str, Any]:
 def markdown(report: dict[str, Any]) -> str:
     domains = list(report["counts"][0]["test"])
     first = report["counts"][0]
+    lifts = ", ".join(f"{features} {with_spread(lift)}" for features, lift in report["clusters"].items())
     lines = [
-        f"Accuracy (%) on images that no method saw; {report['dataset']} at {report['image_size']} px, "
+        f"Balanced accuracy (%, mean over classes) on images that no method saw; {report['dataset']} at "
+        f"{report['image_size']} px, "
         f"{report['rare']} cut to {100 * report['share']:g} % of the training images "
         f"({first['train'][report['rare']]} of {sum(first['train'].values())}), {report['ipc']} images per class, "
         f"{report['seeds']} seeds (split, distillation and training) x {report['repeats']} trainings, mean ± std over "
@@ -228,19 +263,32 @@ def markdown(report: dict[str, Any]) -> str:
         "| variant | " + " | ".join(domains) + " | worst group | mean of groups |",
         "|---|" + "---|" * (len(domains) + 2),
     ]
-    for name, row in report["rows"].items():
+    for name, row in report["balanced_accuracy"]["rows"].items():
         cells = [f"{100 * row['domains'][domain]:.1f}" for domain in domains]
         cells += [with_std(row["worst"]), with_std(row["mean"])]
         lines.append("| " + " | ".join([name, *cells]) + " |")
+    lines += ["", *table_of_differences("balanced", report["balanced_accuracy"]["differences"])]
+    lines += ["", "The same of plain accuracy, in which a class counts by its test images:", ""]
+    lines += table_of_differences("plain", report["accuracy"]["differences"])
     lines += [
         "",
-        "| paired difference (points, 95 % confidence) | worst group | rare domain | mean of groups |",
-        "|---|---|---|---|",
+        f"Four K-means clusters of each class, counted alike, give the rare domain x times its share: {lifts}.",
     ]
-    for name, row in report["differences"].items():
-        cells = [with_interval(row[what]) for what in ("worst", "rare", "mean")]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def table_of_differences(kind: str, differences: dict[str, Any]) -> list[str]:
+    heading = f"paired difference ({kind} accuracy, points, 95 % confidence)"
+    lines = [f"| {heading} | worst group | rare domain | mean of groups |", "|---|---|---|---|"]
+    for name, row in differences.items():
+        lines.append(
+            "| " + " | ".join([name, *(with_interval(row[what]) for what in ("worst", "rare", "mean"))]) + " |"
+        )
+    return lines
+
+
+def with_spread(figure: dict[str, Any]) -> str:
+    return f"{figure['mean']:.1f}" + ("" if figure["std"] is None else f" ± {figure['std']:.1f}")
 
 
 def with_std(figure: dict[str, Any]) -> str:

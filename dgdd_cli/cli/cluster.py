@@ -73,10 +73,10 @@ def cluster(
     skip_corrupt: SkipCorruptOption = False,
     offline: OfflineOption = False,
     features: Annotated[
-        Literal["pixels", "convnet"],
+        Literal["pixels", "spectrum", "convnet"],
         typer.Option(
             "--features",
-            help="What is compared: pixels, or features of a random network.",
+            help="What is compared: pixels, power by spatial frequency, or features of a random network.",
             rich_help_panel=METHOD,
         ),
     ] = "pixels",

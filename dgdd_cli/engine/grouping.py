@@ -11,22 +11,17 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.normalisation import normalisation_of
+from dgdd_cli.engine.group_features import Features, describe, features_of
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import DataError, UsageError
-from dgdd_cli.networks import build
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.risk.kmeans import kmeans
 from dgdd_cli.risk.merge import merge_small
 from dgdd_cli.risk.purity import purity
 from dgdd_cli.risk.silhouette import distances, sample_rows, silhouette_within
 
-Features = Literal["pixels", "convnet"]
 Per = Literal["all", "class"]
 AUTO_RANGE = range(2, 11)  # the numbers of groups that `auto` compares
-
-_PIXEL_SIDE = 32  # larger images are averaged down to this before their pixels become features
-_BATCH_PIXELS = 2**18  # per forward pass: 256 images of 32 x 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +88,7 @@ def group_dataset(
     parts = _parts(dataset, per)
     if groups != "auto":
         _check_number(groups, parts)
-    vectors = _vectors(dataset, features, seed, progress)
+    vectors = features_of(dataset, features, seed, progress)
 
     numbers = [_candidates(groups, len(part.rows)) for part in parts]
     ticks, total = itertools.count(1), sum(map(len, numbers))
@@ -119,7 +114,7 @@ def group_dataset(
         centroids=torch.cat([own.centroids for own in found]),
         group_classes=_classes(parts, found) if per == "class" else None,
         sizes=torch.bincount(assignments, minlength=count),
-        features=_describe(dataset, features),
+        features=describe(dataset, features),
         silhouette=_weighted([(own.silhouette, len(own.assignments)) for own in found]),
         purity_class=purity(assignments, dataset.labels),
         purity_domain=purity(assignments, dataset.domains),
@@ -178,48 +173,6 @@ def _parts(dataset: DomainDataset, per: Per) -> list[_Part]:
     rows = [(dataset.labels == c).nonzero().squeeze(1) for c in range(len(dataset.class_names))]
     names = [f"class {name!r}" for name in dataset.class_names]
     return [_Part(c, name, own) for c, (name, own) in enumerate(zip(names, rows, strict=True)) if len(own)]
-
-
-def _vectors(dataset: DomainDataset, features: Features, seed: int, progress: Progress) -> Tensor:
-    """Float32 features of every image, (N, F)."""
-    size = dataset.image_size
-    side = min(size, _PIXEL_SIDE)
-    if features == "pixels":
-        network = None
-        width = 3 * side * side
-    else:
-        network = build(
-            "convnet",
-            num_classes=len(dataset.class_names),
-            image_size=size,
-            generator=stream(seed, "cluster", "network"),
-        ).eval()
-        width = network.classifier.in_features
-    norm = normalisation_of(dataset)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (norm.mean, norm.std))
-    vectors = torch.empty(len(dataset), width)
-    for rows in _batches(len(dataset), max(1, _BATCH_PIXELS // (size * size))):
-        images = dataset.images[rows].float() / 255  # (B, 3, H, W)
-        with torch.no_grad():
-            if network is None:
-                seen = torch.nn.functional.adaptive_avg_pool2d(images, side).flatten(1)
-            else:
-                seen = network.features((images - mean) / std)
-        vectors[rows] = seen
-        progress("features", min(rows.stop, len(dataset)), len(dataset))
-    return vectors
-
-
-def _batches(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
-
-
-def _describe(dataset: DomainDataset, features: Features) -> str:
-    if features == "pixels":
-        side = min(dataset.image_size, _PIXEL_SIDE)
-        return f"pixels in [0, 1] at {side} x {side}"
-    norm = normalisation_of(dataset)
-    return f"last block of a random convnet at {dataset.image_size} px, pixels normalised by {norm.origin}"
 
 
 def _check_number(groups: int, parts: list[_Part]) -> None:

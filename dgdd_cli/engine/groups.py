@@ -14,12 +14,16 @@ from torch import Tensor
 
 from dgdd_cli.bundle.groups import check_groups_match, read_groups
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.group_features import Features
 from dgdd_cli.engine.grouping import smallest_group
 from dgdd_cli.engine.kept_groups import Kind, kept_groups
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.progress import Progress, silent
 
 NAMED = ("domain", "class-domain")
+# Of `kmeans:K`. By spectrum a rare style makes up much of a few clusters, so that counting these alike serves it;
+# pixels tell the frequent styles apart better, but spread the rare one over many (examples/results/rare-pacs.md).
+FEATURES: Features = "spectrum"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +46,9 @@ def find_groups(
 ) -> Groups:
     """The groups that `spec` names: `domain`, `class-domain`, `kmeans:K` within each class, or a file of dgdd cluster.
 
-    K-means groups come from pixels and `seed`; those smaller than `smallest_group` are merged into the nearest. They
-    are kept as a groups file in the folder `cache`, by the dataset's fingerprint, K and the seed, so that a later call
-    uses the very same; one that does not verify is made anew.
+    K-means groups come from `FEATURES` and `seed`; those smaller than `smallest_group` are merged into the nearest.
+    They are kept as a groups file in the folder `cache`, by the dataset's fingerprint, K and the seed, so that a later
+    call uses the very same; one that does not verify is made anew.
 
     Raises UsageError for a spec that is none of these and for more groups than a class has images, DataError for a
     file that is not valid or was made for other images, and for a dataset without images.
@@ -122,7 +126,7 @@ def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Path | None
             f"{number} groups are more than the {fewest} image{'s' if fewest > 1 else ''} of class {where!r}",
             hint=f"--groups kmeans:{fewest} or fewer",
         )
-    found = kept_groups(dataset, Kind(number, "class", seed, smallest_group), cache=cache, progress=progress)
+    found = kept_groups(dataset, Kind(number, "class", FEATURES, seed, smallest_group), cache=cache, progress=progress)
     assert found.classes is not None, "groups within classes know their classes"
     notes = [f"the kept groups were not usable and are made anew: {found.refused}"] if found.refused else []
     notes += [f"the groups could not be kept for the next run: {found.unkept}"] if found.unkept else []

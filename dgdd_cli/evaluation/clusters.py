@@ -26,7 +26,7 @@ def clusters_of(
     `note` hears whether they were made or found, `warn` why kept ones could not be used or new ones not be kept.
     """
     what = f"{number} clusters of {', '.join(dataset.domain_names)}"
-    found = kept_groups(dataset, Kind(number, "all", SEED), cache=cache_dir, progress=progress)
+    found = kept_groups(dataset, Kind(number, "all", "pixels", SEED), cache=cache_dir, progress=progress)
     if found.refused:
         warn(f"the kept {what} cannot be used and are rebuilt: {found.refused}")
     for line in found.notes:

@@ -89,7 +89,7 @@ def test_auto_finds_the_three_grounds(cluster: Run) -> None:
     assert len(document(cluster, "--groups", "auto")["groups"]) == 3
 
 
-@pytest.mark.parametrize("features", ["pixels", "convnet"])
+@pytest.mark.parametrize("features", ["pixels", "spectrum", "convnet"])
 def test_within_each_class(cluster: Run, features: str) -> None:
     found = document(cluster, "--groups", "2", "--per", "class", "--features", features)
     file = read_groups(found["groups_file"])
