@@ -13,10 +13,12 @@ from torch import Tensor
 
 from dgdd_cli.bundle.groups import read_groups
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.group_features import describe
 from dgdd_cli.engine.grouping import Grouping, group_dataset, smallest_group
 from dgdd_cli.engine.groups import Groups, find_groups
-from dgdd_cli.engine.kept_groups import write_grouping
+from dgdd_cli.engine.kept_groups import Kind, kept_groups, write_grouping
 from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.progress import silent
 from dgdd_cli.risk.purity import purity
 
 Build = Callable[..., DomainDataset]
@@ -93,6 +95,22 @@ def test_clusters_within_classes_find_the_domains(shapes: Build) -> None:
     assert torch.equal(ours.assignments, groups.assignments)  # what `dgdd cluster --per class` finds
 
 
+def test_a_rare_style_of_every_brightness_is_a_cluster(shapes: Build) -> None:
+    """Shades and, a tenth of them, strokes: pixels find the bright and the dark, the spectrum finds the strokes."""
+    random = torch.Generator().manual_seed(5)
+    labels = torch.arange(3).repeat_interleave(300)
+    rare = torch.arange(900) % 10 == 0
+    light = 40 + torch.randint(170, (900, 1, 1, 1), generator=random)
+    along = torch.where(rare[:, None], 40 * (torch.arange(8) % 2), torch.arange(8))
+    images = (light + along[:, None, None]).expand(900, 3, 8, 8).to(torch.uint8)
+    dataset = replace(shapes(), images=images, labels=labels, domains=torch.zeros_like(labels))
+    found = find(dataset, "kmeans:2")
+    by_pixels = group_dataset(dataset, groups=2, features="pixels", per="class")
+    assert purity(found.assignments, rare.long()) == 1
+    assert found.sizes.sort().values.tolist() == [30, 30, 30, 270, 270, 270]
+    assert purity(by_pixels.assignments, rare.long()) == pytest.approx(0.9)
+
+
 def test_small_clusters_are_merged_and_counted(shapes: Build) -> None:
     whole = clear(shapes)
     kept = torch.ones(len(whole), dtype=torch.bool)
@@ -140,6 +158,17 @@ def test_clusters_are_kept_apart_by_images_number_and_seed(shapes: Build, tmp_pa
     assert find(other, "kmeans:3", tmp_path).assignments.shape == (len(other),)
     find(dataset.only(("cyan", "amber", "blue")), "kmeans:3", tmp_path)
     assert len(list((tmp_path / "groups").iterdir())) == 5
+
+
+def test_clusters_are_kept_apart_by_what_was_compared(shapes: Build, tmp_path: Path) -> None:
+    dataset = clear(shapes)
+    for features in ("pixels", "spectrum", "convnet"):
+        for made in (True, False):
+            found = kept_groups(dataset, Kind(2, "class", features, 0), cache=tmp_path, progress=silent)
+            assert found.made is made
+            assert found.path is not None
+            assert read_groups(found.path).manifest.features == describe(dataset, features)
+    assert len(list((tmp_path / "groups").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
