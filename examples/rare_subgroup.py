@@ -5,6 +5,8 @@ method distils that set with and without a risk over groups, and all are tested 
     python examples/rare_subgroup.py --dataset digits --rare typeset --out runs/rare
     python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --share 0.05 --image-size 32 \
         --out runs/rare-pacs
+    python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --hide-in cartoon --share 0.05 \
+        --variants "sgs,sgs+cvar 0.9 (clusters)" --out runs/hidden-pacs   # a subgroup that no domain label tells of
 
 It writes the training and the test set of each seed as folders of PNGs, runs the `dgdd` command on them, and keeps each
 bundle and evaluation in --out: started again, it does what is missing.
@@ -14,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shlex
 import statistics
@@ -22,6 +23,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from rare_report import build_report, markdown
 
 # name: arguments of `dgdd distill`; a robust variant names its plain counterpart. {pixels}: the groups file by pixels.
 VARIANTS: dict[str, tuple[str, str | None]] = {
@@ -39,6 +42,7 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
     "rdd": ("--method rdd", "dsa"),
     "rdd (domains)": ("--method rdd --groups domain", "dsa"),
 }
+HIDDEN = "hidden-"  # how the names of rare images begin that bear the label of another domain
 FEATURES = ("pixels", "spectrum", "convnet")  # by which rare images are searched for; kmeans:4 takes the spectrum
 
 
@@ -48,7 +52,7 @@ def main() -> None:
     keep_settings(options)
     names = [name.strip() for name in options.variants.split(",")]
     records = [run_seed(options, names, seed) for seed in range(options.seeds)]
-    report = build_report(options, names, records)
+    report = build_report(options, VARIANTS, names, records)
     (options.out / "results.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (options.out / "results.md").write_text(markdown(report), encoding="utf-8")
     print(markdown(report))
@@ -60,6 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder that holds the datasets")
     parser.add_argument("--domains", help="comma-separated domains to take part; default: all")
     parser.add_argument("--rare", required=True, help="the domain to cut")
+    parser.add_argument("--hide-in", metavar="DOMAIN", help="the domain whose label the rare images bear in training")
     parser.add_argument("--share", type=float, default=0.02, help="of the training images that the rare domain keeps")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--ipc", type=int, default=10)
@@ -119,6 +124,9 @@ def variant_arguments(name: str, folder: Path) -> list[str]:
 
 def find_clusters(options: argparse.Namespace, folder: Path, seed: int, features: str) -> float:
     """How many times its share the rare domain gets where four clusters a class, by these features, count alike."""
+    import torch
+    from PIL import Image
+
     from dgdd_cli.bundle.groups import read_groups
     from dgdd_cli.data.load import locate, read
 
@@ -127,7 +135,13 @@ def find_clusters(options: argparse.Namespace, folder: Path, seed: int, features
         how = ["--groups", "4", "--per", "class", "--features", features, "--image-size", str(options.image_size)]
         dgdd("cluster", str(training), *how, "--seed", str(seed), "--out", str(path), "-q")
     data = read(locate(str(training), data_dir=None), image_size=options.image_size)
-    groups, rare = read_groups(path).groups, data.domains == data.domain_names.index(options.rare)
+    groups = read_groups(path).groups
+    if options.hide_in:
+        hidden = {Image.open(file).tobytes() for file in training.glob(f"*/*/{HIDDEN}*")}
+        pictures = data.images.permute(0, 2, 3, 1).numpy()
+        rare = torch.tensor([picture.tobytes() in hidden for picture in pictures])
+    else:
+        rare = data.domains == data.domain_names.index(options.rare)
     shares, counted = [], []
     for c in range(len(data.class_names)):
         here = data.labels == c
@@ -159,6 +173,8 @@ def write_sets(options: argparse.Namespace, folder: Path, seed: int) -> dict[str
     data = read(located, image_size=options.image_size, domains=domains)
     if options.rare not in domains:
         raise SystemExit(f"--rare {options.rare}: the domains are {', '.join(domains)}")
+    if options.hide_in and (options.hide_in not in domains or options.hide_in == options.rare):
+        raise SystemExit(f"--hide-in {options.hide_in}: must be another of the domains {', '.join(domains)}")
     rare, classes = data.domain_names.index(options.rare), len(data.class_names)
     cells = {}
     for d in range(len(domains)):
@@ -173,7 +189,9 @@ def write_sets(options: argparse.Namespace, folder: Path, seed: int) -> dict[str
     for (d, c), rows in cells.items():
         for place, row in enumerate(rows.tolist()):
             part = "train" if place < training[d, c] else "test"
-            path = folder / part / domains[d] / data.class_names[c] / f"{row:05d}.png"
+            hidden = options.hide_in if part == "train" and d == rare else None
+            name = f"{HIDDEN if hidden else ''}{row:05d}.png"
+            path = folder / part / (hidden or domains[d]) / data.class_names[c] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(data.images[row].permute(1, 2, 0).numpy()).save(path)
             counts[part][domains[d]] += 1
@@ -190,114 +208,6 @@ def keep(path: Path, text: str) -> None:
 
 def slug(name: str) -> str:
     return "".join(character if character.isalnum() else "-" for character in name).strip("-")
-
-
-def build_report(options: argparse.Namespace, names: list[str], records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of each variant, and paired differences to its plain counterpart."""
-    kept = ("dataset", "rare", "share", "ipc", "image_size", "seeds", "repeats")
-    report = {
-        "schema": "dgdd.rare-subgroup/2",
-        **{name: getattr(options, name) for name in kept},
-        "variants": {name: VARIANTS[name][0] for name in names},
-        "counts": [record["counts"] for record in records],
-        "clusters": {features: spread([record["clusters"][features] for record in records]) for features in FEATURES},
-        "protocol": records[0]["protocol"],
-        "device": records[0]["device"],
-    }
-    for metric in ("balanced_accuracy", "accuracy"):
-        report[metric] = compare(options.rare, names, [record[metric] for record in records])
-    return report
-
-
-def compare(rare: str, names: list[str], records: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Of one kind of accuracy, by variant and domain for each seed: rows of the table, and paired differences."""
-    figures = {
-        name: {
-            "worst": [min(record[name].values()) for record in records],
-            "rare": [record[name][rare] for record in records],
-            "mean": [statistics.fmean(record[name].values()) for record in records],
-        }
-        for name in names
-    }
-    rows = {
-        name: {what: spread(values) for what, values in figures[name].items()}
-        | {"domains": {domain: statistics.fmean(r[name][domain] for r in records) for domain in records[0][name]}}
-        for name in names
-    }
-    pairs = [(name, VARIANTS[name][1]) for name in names if VARIANTS[name][1] in names]
-    differences = {
-        f"{name} − {plain}": {what: paired(ours, figures[plain][what]) for what, ours in figures[name].items()}
-        for name, plain in pairs
-    }
-    return {"by_seed": records, "rows": rows, "differences": differences}
-
-
-def spread(values: list[float]) -> dict[str, Any]:
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
-
-
-def paired(ours: list[float], others: list[float]) -> dict[str, Any]:
-    """Mean of the paired differences with the half-width of their 95 % confidence interval (Student's t)."""
-    from scipy.stats import t
-
-    gaps = [a - b for a, b in zip(ours, others, strict=True)]
-    if len(gaps) < 2:
-        return {"mean": gaps[0], "half_width": None, "n": 1}
-    half = float(t.ppf(0.975, len(gaps) - 1)) * statistics.stdev(gaps) / math.sqrt(len(gaps))
-    return {"mean": statistics.fmean(gaps), "half_width": half, "n": len(gaps)}
-
-
-def markdown(report: dict[str, Any]) -> str:
-    domains = list(report["counts"][0]["test"])
-    first = report["counts"][0]
-    lifts = ", ".join(f"{features} {with_spread(lift)}" for features, lift in report["clusters"].items())
-    lines = [
-        f"Balanced accuracy (%, mean over classes) on images that no method saw; {report['dataset']} at "
-        f"{report['image_size']} px, "
-        f"{report['rare']} cut to {100 * report['share']:g} % of the training images "
-        f"({first['train'][report['rare']]} of {sum(first['train'].values())}), {report['ipc']} images per class, "
-        f"{report['seeds']} seeds (split, distillation and training) x {report['repeats']} trainings, mean ± std over "
-        f"seeds. Protocol {report['protocol']['name']}: {report['protocol']['epochs']} epochs, ConvNet width "
-        f"{report['protocol']['width']}, {report['protocol']['precision']}. Device: {report['device']}.",
-        "",
-        "| variant | " + " | ".join(domains) + " | worst group | mean of groups |",
-        "|---|" + "---|" * (len(domains) + 2),
-    ]
-    for name, row in report["balanced_accuracy"]["rows"].items():
-        cells = [f"{100 * row['domains'][domain]:.1f}" for domain in domains]
-        cells += [with_std(row["worst"]), with_std(row["mean"])]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    lines += ["", *table_of_differences("balanced", report["balanced_accuracy"]["differences"])]
-    lines += ["", "The same of plain accuracy, in which a class counts by its test images:", ""]
-    lines += table_of_differences("plain", report["accuracy"]["differences"])
-    lines += [
-        "",
-        f"Four K-means clusters of each class, counted alike, give the rare domain x times its share: {lifts}.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def table_of_differences(kind: str, differences: dict[str, Any]) -> list[str]:
-    heading = f"paired difference ({kind} accuracy, points, 95 % confidence)"
-    lines = [f"| {heading} | worst group | rare domain | mean of groups |", "|---|---|---|---|"]
-    for name, row in differences.items():
-        lines.append(
-            "| " + " | ".join([name, *(with_interval(row[what]) for what in ("worst", "rare", "mean"))]) + " |"
-        )
-    return lines
-
-
-def with_spread(figure: dict[str, Any]) -> str:
-    return f"{figure['mean']:.1f}" + ("" if figure["std"] is None else f" ± {figure['std']:.1f}")
-
-
-def with_std(figure: dict[str, Any]) -> str:
-    return f"{100 * figure['mean']:.1f}" + ("" if figure["std"] is None else f" ± {100 * figure['std']:.1f}")
-
-
-def with_interval(figure: dict[str, Any]) -> str:
-    half = "" if figure["half_width"] is None else f" ± {100 * figure['half_width']:.1f}"
-    return f"{100 * figure['mean']:+.1f}{half}"
 
 
 if __name__ == "__main__":

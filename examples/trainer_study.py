@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rare_subgroup import paired, with_interval
+from rare_report import paired, with_interval
 
 TRAINERS = "erm,groupdro,cvar,mixup,coral,mixstyle"
 
