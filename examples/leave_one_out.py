@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Compare methods on every target: distil methods x targets x seeds, evaluate, and write one JSON and one table.
+"""Compare methods on every target: distil methods x targets x seeds, evaluate, and write JSON and tables.
 
     python examples/leave_one_out.py --dataset digits --out runs/digits
     python examples/leave_one_out.py --dataset pacs --data ~/datasets --targets sketch,photo \
         --methods random,dm-balanced,sgs --seeds 1 --out runs/pacs
 
+One table is of accuracy, one of balanced accuracy, for targets that have most of their images in a few classes.
 It runs the `dgdd` command for every cell of the table and keeps each bundle and each evaluation in --out: started
 again, it does what is missing (an interrupted distillation resumes). Arguments after `--` go to `dgdd distill` as
 they are; those of --evaluate to `dgdd evaluate`.
@@ -37,10 +38,12 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda cell: run_cell(options, methods, *cell), cells))
         ceilings = list(pool.map(lambda target: run_ceiling(options, methods, target), targets))
-    report = build_report(options, methods, targets, ceilings)
-    (options.out / "results.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    (options.out / "results.md").write_text(markdown(report), encoding="utf-8")
-    print(markdown(report))
+    for metric, stem in (("accuracy", "results"), ("balanced_accuracy", "results-balanced")):
+        report = build_report(options, metric, methods, targets, ceilings)
+        text = json.dumps(report, indent=1, sort_keys=True) + "\n"
+        (options.out / f"{stem}.json").write_text(text, encoding="utf-8")
+        (options.out / f"{stem}.md").write_text(markdown(report), encoding="utf-8")
+        print(markdown(report))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -135,9 +138,13 @@ def keep(path: Path, text: str) -> None:
 
 
 def build_report(
-    options: argparse.Namespace, methods: Sequence[str], targets: Sequence[str], ceilings: Sequence[dict | None]
+    options: argparse.Namespace,
+    metric: str,
+    methods: Sequence[str],
+    targets: Sequence[str],
+    ceilings: Sequence[dict | None],
 ) -> dict[str, Any]:
-    """Accuracies by method, target and seed (means over repeats), and what they add up to."""
+    """Accuracies of one kind by method, target and seed (means over repeats), and what they add up to."""
     accuracy: dict[str, dict[str, list[float]]] = {m: {t: [] for t in targets} for m in methods}
     documents = []
     for target in targets:
@@ -145,17 +152,18 @@ def build_report(
             text = (options.out / f"evaluation-{target}-{seed}.json").read_text(encoding="utf-8")
             documents.append(json.loads(text))
             for result in documents[-1]["results"]:
-                accuracy[result["method"]][target].append(result["accuracy"]["mean"])
+                accuracy[result["method"]][target].append(result[metric]["mean"])
     rows = {method: row(accuracy[method]) for method in methods}
     for target, ceiling in zip(targets, ceilings, strict=True):
         if ceiling:
             whole = next(r for r in ceiling["results"] if r["method"] == "whole")
-            accuracy.setdefault("whole", {})[target] = whole["accuracy"]["values"]
+            accuracy.setdefault("whole", {})[target] = whole[metric]["values"]
     if "whole" in accuracy:
         rows["whole"] = row(accuracy["whole"])
     first = documents[0]
     return {
         "schema": "dgdd.leave-one-out/1",
+        "metric": metric,
         "dataset": first["dataset"],
         "image_size": first["image_size"],
         "ipc": options.ipc,
@@ -211,9 +219,10 @@ def markdown(report: dict[str, Any]) -> str:
     """The table that people read: accuracy in percent, mean ± std over seeds."""
     protocol = report["protocol"]
     targets = report["targets"]
+    what = {"accuracy": "Accuracy (%)", "balanced_accuracy": "Balanced accuracy (%, mean over classes)"}
     lines = [
-        f"Accuracy (%) on the held-out domain. {report['dataset']} at {report['image_size']} px, {report['ipc']} "
-        f"images per class, {report['seeds']} distillation seed(s) x {report['repeats']} trainings, "
+        f"{what[report['metric']]} on the held-out domain. {report['dataset']} at {report['image_size']} px, "
+        f"{report['ipc']} images per class, {report['seeds']} distillation seed(s) x {report['repeats']} trainings, "
         "mean ± std over seeds. "
         f"Protocol {protocol['name']}: {protocol['epochs']} epochs, batch {protocol['batch']}, ConvNet width "
         f"{protocol['width']}, {protocol['precision']}, last epoch; `whole` trains on all source images for "
