@@ -152,6 +152,10 @@ def build_report(
             text = (options.out / f"evaluation-{target}-{seed}.json").read_text(encoding="utf-8")
             documents.append(json.loads(text))
             for result in documents[-1]["results"]:
+                if metric not in result:
+                    raise SystemExit(
+                        f"evaluation-{target}-{seed}.json is of an older dgdd, without {metric}: delete it"
+                    )
                 accuracy[result["method"]][target].append(result[metric]["mean"])
     rows = {method: row(accuracy[method]) for method in methods}
     for target, ceiling in zip(targets, ceilings, strict=True):

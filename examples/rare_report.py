@@ -96,7 +96,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines += table_of_differences("plain", report["accuracy"]["differences"])
     lines += [
         "",
-        f"Four K-means clusters of each class, counted alike, give the rare domain x times its share: {lifts}.",
+        f"Up to four K-means clusters of each class, counted alike, give the rare domain x times its share: {lifts}.",
     ]
     return "\n".join(lines) + "\n"
 

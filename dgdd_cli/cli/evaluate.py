@@ -67,8 +67,8 @@ def evaluate(
             "--groups",
             envvar="DGDD_TEST_GROUPS",
             metavar="SPEC",
-            help="Accuracy for each group of test images: domain, class-domain, kmeans:K (clusters of each target, "
-            "kept for later calls), or a file of `dgdd cluster` on the targets.",
+            help="Accuracy for each group of test images: domain, class-domain, kmeans:K (clusters of each target by "
+            "pixels, kept for later calls), or a file of `dgdd cluster` on the targets.",
             rich_help_panel=DATA,
         ),
     ] = None,

@@ -24,7 +24,7 @@ def results_table(document: dict[str, Any]) -> Table:
     headings += ["worst group %", "mean of groups %"] if grouped else []
     headings += ["cluster-min %"] if clustered else []
     for heading in (*headings, "ECE %"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for entry in document["results"]:
         worst = entry["worst_class"]
         figures: list[str | Text] = [

@@ -48,6 +48,7 @@ def bundle_facts(
             "count": len(groups.names),
             "smallest": int(groups.sizes.min()),
             "sha256": groups.digest,
+            **({} if groups.features is None else {"features": groups.features}),
         }
     if domains is not None and domains is not source:
         settings["domains"] = {"count": len(domains.domain_names), "fingerprint": domains.fingerprint()}

@@ -26,16 +26,19 @@ def features_of(dataset: DomainDataset, features: Features, seed: int, progress:
     """Float32 features of every image, (N, F)."""
     count, size = len(dataset), dataset.image_size
     look = _look(dataset, features, seed)
-    found = []
+    vectors = torch.empty(0, 0)
     for rows in torch.arange(count).split(max(1, _BATCH_PIXELS // (size * size))):
         with torch.no_grad():
-            found.append(look(dataset.images[rows].float() / 255))  # (B, 3, H, W)
+            found = look(dataset.images[rows].float() / 255)  # (B, 3, H, W) -> (B, F)
+        if not len(vectors):
+            vectors = found.new_empty(count, found.shape[1])  # held once: a list to be joined would double it
+        vectors[rows] = found
         progress("features", int(rows[-1]) + 1, count)
-    return torch.cat(found)
+    return vectors
 
 
 def describe(dataset: DomainDataset, features: Features) -> str:
-    """The features in words, for the record; begins with their name or, for a network, names it."""
+    """The features in words, for the record."""
     size = dataset.image_size
     if features == "pixels":
         side = min(size, _PIXEL_SIDE)

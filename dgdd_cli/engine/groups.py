@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dgdd_cli.bundle.groups import check_groups_match, read_groups
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.group_features import Features
+from dgdd_cli.engine.group_features import Features, describe
 from dgdd_cli.engine.grouping import smallest_group
 from dgdd_cli.engine.kept_groups import Kind, kept_groups
 from dgdd_cli.errors import DataError, UnknownName, UsageError
@@ -39,6 +39,7 @@ class Groups:
     within_class: bool
     notes: tuple[str, ...]
     digest: str
+    features: str | None = None  # of `kmeans:K`, in words: what images were compared by
 
 
 def find_groups(
@@ -47,8 +48,8 @@ def find_groups(
     """The groups that `spec` names: `domain`, `class-domain`, `kmeans:K` within each class, or a file of dgdd cluster.
 
     K-means groups come from `FEATURES` and `seed`; those smaller than `smallest_group` are merged into the nearest.
-    They are kept as a groups file in the folder `cache`, by the dataset's fingerprint, K and the seed, so that a later
-    call uses the very same; one that does not verify is made anew.
+    They are kept as a groups file in the folder `cache`, by the dataset's fingerprint, K, features and seed, so that a
+    later call uses the very same; one that does not verify is made anew.
 
     Raises UsageError for a spec that is none of these and for more groups than a class has images, DataError for a
     file that is not valid or was made for other images, and for a dataset without images.
@@ -73,6 +74,7 @@ def _groups(
     *,
     within_class: bool,
     notes: Iterable[str] = (),
+    features: str | None = None,
 ) -> Groups:
     """Groups from ids (N,) into `names`, without those that have no image."""
     used, assignments = ids.unique(return_inverse=True)
@@ -88,7 +90,7 @@ def _groups(
     elif within_class and len(kept) == classes:
         said.append("every class is one group: a risk over the groups of a class is the mean")
     digest = hashlib.sha256(assignments.contiguous().numpy().tobytes()).hexdigest()
-    return Groups(assignments, kept, sizes, within_class, tuple(said), digest)
+    return Groups(assignments, kept, sizes, within_class, tuple(said), digest, features)
 
 
 def _of_file(dataset: DomainDataset, spec: str) -> Groups:
@@ -131,7 +133,8 @@ def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Path | None
     notes = [f"the kept groups were not usable and are made anew: {found.refused}"] if found.refused else []
     notes += [f"the groups could not be kept for the next run: {found.unkept}"] if found.unkept else []
     notes += _shortfalls(dataset, number, torch.bincount(found.classes, minlength=len(counts)), counts)
-    return _groups(dataset, found.assignments, _within(dataset, found.classes), within_class=True, notes=notes)
+    names, features = _within(dataset, found.classes), describe(dataset, FEATURES)
+    return _groups(dataset, found.assignments, names, within_class=True, notes=notes, features=features)
 
 
 def _shortfalls(dataset: DomainDataset, number: int, formed: Tensor, counts: Tensor) -> list[str]:

@@ -22,7 +22,7 @@ def sample_risk(
 
     `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
     otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call, by
-    losses in units of their mean.
+    losses in units of the mean of the call: its rate means the same for a class that is easy and one that is hard.
     """
     if risk is None or parts is None:
         return lambda losses, rows, weights: losses @ weights / weights.sum()

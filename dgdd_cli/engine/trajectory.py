@@ -130,10 +130,10 @@ def gradient_matching(
         for c, (own, batch) in enumerate(zip(synthetic_rows, drawn, strict=True)):  # memory is that of one class
             see = draw(probes.augment, stream(seed, "probe", index, "augmentation", position, c))
             rows = batch.rows.to(device)
-            losses = class_losses(life.network, see(pixels(rows)), c)
+            losses = _class_losses(life.network, see(pixels(rows)), c)
             wanted = matched_gradient(life.network, life.matching_risk(losses, rows, batch.weights.to(device)))
-            synthetic = images[own].detach().requires_grad_()  # (IPC, 3, H, W)
-            loss = class_losses(life.network, see(normalise(synthetic, mean, std)), c).mean()
+            synthetic = images.detach()[own].requires_grad_()  # (IPC, 3, H, W)
+            loss = _class_losses(life.network, see(normalise(synthetic, mean, std)), c).mean()
             distance = gradient_distance(wanted, matched_gradient(life.network, loss, differentiable=True))
             (update[own],) = torch.autograd.grad(distance, synthetic)
             total += distance.detach()
@@ -142,7 +142,7 @@ def gradient_matching(
     return step
 
 
-def class_losses(network: Network, images: Tensor, label: int) -> Tensor:
+def _class_losses(network: Network, images: Tensor, label: int) -> Tensor:
     """Cross-entropy of each image (B, 3, H, W) of one class, float (B,)."""
     logits = network(images)
     return F.cross_entropy(logits, torch.full((len(images),), label, device=images.device), reduction="none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_FLOOR = 1e-6  # power below a hundredth of a grey level counts as none
+_FLOOR = 1e-6  # about the power that rounding to bytes adds: (1/255)²/12
 
 
 def radial_log_power(images: Tensor) -> Tensor:

@@ -66,6 +66,13 @@ def test_a_risk_changes_the_images_and_is_in_the_manifest(distil, tmp_path, meth
     assert "risk" not in plain.manifest.method.settings
 
 
+def test_the_manifest_says_what_clusters_were_found_by(distil, tmp_path):
+    assert distil("b", "--method", "dm", *MATCHING, "--risk", "cvar", "--groups", "kmeans:2") == 0
+    groups = load_bundle(tmp_path / "b").manifest.method.settings["risk"]["groups"]
+    assert groups["spec"] == "kmeans:2"
+    assert groups["features"].startswith("spectrum")
+
+
 def test_the_same_robust_command_writes_the_same_bytes(distil, tmp_path):
     for name in ("one", "two"):
         assert distil(name, "--method", "sgs", *MATCHING, "--risk", "group-dro") == 0

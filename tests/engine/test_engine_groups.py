@@ -213,7 +213,13 @@ def test_clusters_follow_the_rows(shapes: Build, tmp_path: Path) -> None:
     assert groups.digest == find(mixed, "kmeans:3").digest
 
 
-@pytest.mark.parametrize("damage", ["bytes", "other images", "more groups", "across classes", "folder"])
+def spectral(dataset: DomainDataset, **over) -> Grouping:
+    return group_dataset(dataset, **({"groups": 3, "per": "class", "features": "spectrum"} | over))
+
+
+@pytest.mark.parametrize(
+    "damage", ["bytes", "other images", "more groups", "across classes", "other features", "folder"]
+)
 def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path: Path, damage: str) -> None:
     dataset = clear(shapes)
     made = find(dataset, "kmeans:3", tmp_path)
@@ -223,11 +229,13 @@ def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path:
         path.write_bytes(whole[: len(whole) // 2])
     elif damage == "other images":
         other = replace(dataset, images=255 - dataset.images)
-        write_grouping(path, other, group_dataset(other, groups=3, per="class"), seed=0, overwrite=True)
+        write_grouping(path, other, spectral(other), seed=0, overwrite=True)
     elif damage == "more groups":
-        write_grouping(path, dataset, group_dataset(dataset, groups=3, per="class", seed=1), seed=1, overwrite=True)
+        write_grouping(path, dataset, spectral(dataset, seed=1), seed=1, overwrite=True)
     elif damage == "across classes":
-        write_grouping(path, dataset, group_dataset(dataset, groups=3), seed=0, overwrite=True)
+        write_grouping(path, dataset, spectral(dataset, per="all"), seed=0, overwrite=True)
+    elif damage == "other features":
+        write_grouping(path, dataset, spectral(dataset, features="pixels"), seed=0, overwrite=True)
     else:
         path.unlink()
         path.mkdir()
