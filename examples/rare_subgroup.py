@@ -6,7 +6,7 @@ method distils that set with and without a risk over groups, and all are tested 
     python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --share 0.05 --image-size 32 \
         --out runs/rare-pacs
     python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --hide-in cartoon --share 0.05 \
-        --variants "sgs,sgs+cvar 0.9 (clusters)" --out runs/hidden-pacs   # a subgroup that no domain label tells of
+        --variants "sgs,sgs+cvar 0.9 (spectrum clusters)" --out runs/hidden-pacs   # no domain label tells of it
 
 It writes the training and the test set of each seed as folders of PNGs, runs the `dgdd` command on them, and keeps each
 bundle and evaluation in --out: started again, it does what is missing.
@@ -26,24 +26,25 @@ from typing import Any
 
 from rare_report import build_report, markdown
 
-# name: arguments of `dgdd distill`; a robust variant names its plain counterpart. {pixels}: the groups file by pixels.
+# name: arguments of `dgdd distill`; a robust variant names its plain counterpart. {spectrum}: a groups file.
 VARIANTS: dict[str, tuple[str, str | None]] = {
     "dm": ("--method dm", None),
     "dm+mean": ("--method dm --risk mean --groups domain", "dm"),
     "dm+cvar 0.9": ("--method dm --risk cvar --groups domain --cvar-tail 0.9", "dm"),
     "dm+cvar 0.75": ("--method dm --risk cvar --groups domain --cvar-tail 0.75", "dm"),
-    "dm+cvar 0.9 (clusters)": ("--method dm --risk cvar --groups kmeans:4 --cvar-tail 0.9", "dm"),
-    "dm+cvar 0.9 (pixel clusters)": ("--method dm --risk cvar --groups {pixels} --cvar-tail 0.9", "dm"),
+    "dm+cvar 0.9 (pixel clusters)": ("--method dm --risk cvar --groups kmeans:4 --cvar-tail 0.9", "dm"),
+    "dm+cvar 0.9 (spectrum clusters)": ("--method dm --risk cvar --groups {spectrum} --cvar-tail 0.9", "dm"),
     "sgs": ("--method sgs", None),
     "sgs+cvar 0.9": ("--method sgs --risk cvar --groups domain --cvar-tail 0.9", "sgs"),
     "sgs+cvar 0.75": ("--method sgs --risk cvar --groups domain --cvar-tail 0.75", "sgs"),
-    "sgs+cvar 0.9 (clusters)": ("--method sgs --risk cvar --groups kmeans:4 --cvar-tail 0.9", "sgs"),
+    "sgs+cvar 0.9 (spectrum clusters)": ("--method sgs --risk cvar --groups {spectrum} --cvar-tail 0.9", "sgs"),
     "dsa": ("--method dsa", None),
     "rdd": ("--method rdd", "dsa"),
+    "rdd (spectrum clusters)": ("--method rdd --groups {spectrum}", "dsa"),
     "rdd (domains)": ("--method rdd --groups domain", "dsa"),
 }
 HIDDEN = "hidden-"  # how the names of rare images begin that bear the label of another domain
-FEATURES = ("pixels", "spectrum", "convnet")  # by which rare images are searched for; kmeans:4 takes the spectrum
+FEATURES = ("pixels", "spectrum", "convnet")  # by which rare images are searched for; kmeans:4 takes the pixels
 
 
 def main() -> None:
@@ -119,7 +120,7 @@ def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[s
 
 
 def variant_arguments(name: str, folder: Path) -> list[str]:
-    return [word.format(pixels=folder / "pixels.safetensors") for word in shlex.split(VARIANTS[name][0])]
+    return [word.format(spectrum=folder / "spectrum.safetensors") for word in shlex.split(VARIANTS[name][0])]
 
 
 def find_clusters(options: argparse.Namespace, folder: Path, seed: int, features: str) -> float:

@@ -100,7 +100,7 @@ def distill(
             "--groups",
             envvar="DGDD_RISK_GROUPS",
             metavar="<domain|class-domain|kmeans:K|FILE>",
-            help="What the risk is about; kmeans:K: clusters of each class by spectrum; a FILE is one of dgdd cluster.",
+            help="What the risk is about; kmeans:K: clusters of each class by pixels; a FILE is one of dgdd cluster.",
             rich_help_panel=METHOD,
         ),
     ] = None,

@@ -69,7 +69,7 @@ class Trajectory(Settings):
 class Risk(Settings):
     """How the losses of groups become one (arXiv 2402.04676): instead of their average.
 
-    `groups`: domain, class-domain, kmeans:K (within each class, by spectrum) or a file of `dgdd cluster`. `cvar` is the
+    `groups`: domain, class-domain, kmeans:K (within each class, by pixels) or a file of `dgdd cluster`. `cvar` is the
     mean over the worst `tail` share of the groups; `cvar-within` the mean over groups of the CVaR inside each;
     `mean-max` the paper's mean plus maximum of those; `group-dro` weighs groups by exp(η·loss), accumulated over the
     steps (`rate` η, `adjustment` C adds C/√n to the loss of a group of n images). Numbers that are not given take the

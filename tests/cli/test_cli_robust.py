@@ -70,7 +70,7 @@ def test_the_manifest_says_what_clusters_were_found_by(distil, tmp_path):
     assert distil("b", "--method", "dm", *MATCHING, "--risk", "cvar", "--groups", "kmeans:2") == 0
     groups = load_bundle(tmp_path / "b").manifest.method.settings["risk"]["groups"]
     assert groups["spec"] == "kmeans:2"
-    assert groups["features"].startswith("spectrum")
+    assert groups["features"].startswith("pixels")
 
 
 def test_the_same_robust_command_writes_the_same_bytes(distil, tmp_path):

@@ -104,8 +104,8 @@ def test_a_rare_style_of_every_brightness_is_a_cluster(shapes: Build) -> None:
     along = torch.where(rare[:, None], 40 * (torch.arange(8) % 2), torch.arange(8))
     images = (light + along[:, None, None]).expand(900, 3, 8, 8).to(torch.uint8)
     dataset = replace(shapes(), images=images, labels=labels, domains=torch.zeros_like(labels))
-    found = find(dataset, "kmeans:2")
-    by_pixels = group_dataset(dataset, groups=2, features="pixels", per="class")
+    found = group_dataset(dataset, groups=2, features="spectrum", per="class")
+    by_pixels = find(dataset, "kmeans:2")
     assert purity(found.assignments, rare.long()) == 1
     assert found.sizes.sort().values.tolist() == [30, 30, 30, 270, 270, 270]
     assert purity(by_pixels.assignments, rare.long()) == pytest.approx(0.9)
@@ -213,8 +213,8 @@ def test_clusters_follow_the_rows(shapes: Build, tmp_path: Path) -> None:
     assert groups.digest == find(mixed, "kmeans:3").digest
 
 
-def spectral(dataset: DomainDataset, **over) -> Grouping:
-    return group_dataset(dataset, **({"groups": 3, "per": "class", "features": "spectrum"} | over))
+def three(dataset: DomainDataset, **over) -> Grouping:
+    return group_dataset(dataset, **({"groups": 3, "per": "class"} | over))
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path:
         path.write_bytes(whole[: len(whole) // 2])
     elif damage == "other images":
         other = replace(dataset, images=255 - dataset.images)
-        write_grouping(path, other, spectral(other), seed=0, overwrite=True)
+        write_grouping(path, other, three(other), seed=0, overwrite=True)
     elif damage == "more groups":
-        write_grouping(path, dataset, spectral(dataset, seed=1), seed=1, overwrite=True)
+        write_grouping(path, dataset, three(dataset, seed=1), seed=1, overwrite=True)
     elif damage == "across classes":
-        write_grouping(path, dataset, spectral(dataset, per="all"), seed=0, overwrite=True)
+        write_grouping(path, dataset, three(dataset, per="all"), seed=0, overwrite=True)
     elif damage == "other features":
-        write_grouping(path, dataset, spectral(dataset, features="pixels"), seed=0, overwrite=True)
+        write_grouping(path, dataset, three(dataset, features="spectrum"), seed=0, overwrite=True)
     else:
         path.unlink()
         path.mkdir()
