@@ -142,8 +142,9 @@ def check_groups_match(file: GroupsFile, dataset: DomainDataset) -> None:
     """
     manifest = file.manifest
     names = ",".join(dataset.domain_names)
+    count = manifest.groups if file.group_classes is None else int(torch.bincount(file.group_classes).max())
     hint = (
-        f"make groups for it: dgdd cluster {shlex.quote(dataset.name)} --groups 5 --per {manifest.per} "
+        f"make groups for it: dgdd cluster {shlex.quote(dataset.name)} --groups {count} --per {manifest.per} "
         f"--image-size {dataset.image_size} --domains {shlex.quote(names)}"
     )
     same_order = manifest.domains == dataset.domain_names  # the fingerprint does not know it, the rows follow it

@@ -3,8 +3,10 @@
 
     python tests/benchmarks/risk.py --dataset digits --out risk-digits.json
 
-Each pair differs in one part of the recipe. The variants take turns, several visits each; the share is one minus the
-ratio of the medians, and `visits` shows how far they spread: a share smaller than the spread is not measured.
+Each pair differs in one part of the recipe. The variants take turns, several visits each, and which side of a pair goes
+first alternates; the share is one minus the ratio of the medians, and `visits` shows how far they spread: a share
+smaller than the spread is not measured. The sides of `rdd` train their networks on other augmentations, some of them
+dearer: several rounds (lives of a network) are needed to average over those.
 `find_groups` is the K-means of the groups before the loop, once a run, in seconds. `rdd` finds the clusters of its
 representatives before the loop too: of the last pair the share is that of a whole run, start included.
 """
@@ -49,11 +51,12 @@ def main() -> None:
     variants = {name: pair for name, pair in pairs(located.name).items() if name in wanted}
     visits: dict[str, dict[str, list[float]]] = {name: {"with": [], "without": []} for name in variants}
     starts: dict[str, list[float]] = {"with": [], "without": []}
-    for _ in range(options.visits):
+    for visit in range(options.visits):
         for side, recipe in zip(starts, variants.get("rdd kmeans", ()), strict=False):
             starts[side].append(start_seconds(source, recipe, options.ipc, chosen.device, groups))
         for name, pair in variants.items():
-            for side, recipe in zip(("with", "without"), pair, strict=True):
+            sides = list(zip(("with", "without"), pair, strict=True))
+            for side, recipe in sides[:: -1 if visit % 2 else 1]:
                 timed = step_seconds(
                     source,
                     recipe,

@@ -161,11 +161,12 @@ def test_groups_within_classes_hold_images_of_their_class_alone(tmp_path: Path) 
     for name, groups in (("right", torch.tensor([0, 2, 1, 2, 0])), ("wrong", GROUPS)):
         write_groups(tmp_path / name, groups, CENTROIDS, facts, group_classes=torch.tensor([0, 0, 1]))
     check_groups_match(read_groups(tmp_path / "right"), dataset)
-    with pytest.raises(DataError, match="images of another class"):
+    with pytest.raises(DataError, match="images of another class") as caught:
         check_groups_match(read_groups(tmp_path / "wrong"), dataset)
+    assert "--groups 2 --per class" in (caught.value.hint or "")  # as many as the class with the most of them
 
 
 def test_the_hint_makes_groups_that_match(groups_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         check_groups_match(read_groups(groups_path), toy_dataset(name="a b", domain_names=("real world",)))
-    assert "dgdd cluster 'a b' --groups 5 --per all --image-size 8 --domains 'real world'" in (caught.value.hint or "")
+    assert "dgdd cluster 'a b' --groups 3 --per all --image-size 8 --domains 'real world'" in (caught.value.hint or "")

@@ -302,7 +302,7 @@ def test_a_file_for_other_images_is_refused(shapes: Build, tmp_path: Path) -> No
     path = made_by_hand(dataset, tmp_path / "g", dataset.domains)
     with pytest.raises(DataError, match="made for") as caught:
         find(shapes(domains=("amber", "blue")), path)
-    assert "dgdd cluster shapes --groups 5 --per all --image-size 8 --domains amber,blue" in (caught.value.hint or "")
+    assert "dgdd cluster shapes --groups 3 --per all --image-size 8 --domains amber,blue" in (caught.value.hint or "")
     with pytest.raises(DataError, match="at 8 px"):
         find(shapes(size=12), path)
 
