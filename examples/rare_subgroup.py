@@ -3,8 +3,7 @@
 method distils that set with and without a risk over groups, and all are tested on images that no method saw.
 
     python examples/rare_subgroup.py --dataset digits --rare typeset --out runs/rare
-    python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --share 0.05 --image-size 32 \
-        --out runs/rare-pacs
+    python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --share 0.05 --out runs/rare-pacs
     python examples/rare_subgroup.py --dataset pacs --data ~/datasets --rare sketch --hide-in cartoon --share 0.05 \
         --variants "sgs,sgs+cvar 0.9 (spectrum clusters)" --out runs/hidden-pacs   # no domain label tells of it
 
@@ -32,11 +31,13 @@ VARIANTS: dict[str, tuple[str, str | None]] = {
     "dm+mean": ("--method dm --risk mean --groups domain", "dm"),
     "dm+cvar 0.9": ("--method dm --risk cvar --groups domain --cvar-tail 0.9", "dm"),
     "dm+cvar 0.75": ("--method dm --risk cvar --groups domain --cvar-tail 0.75", "dm"),
+    "dm+group-dro": ("--method dm --risk group-dro --groups domain", "dm"),
     "dm+cvar 0.9 (pixel clusters)": ("--method dm --risk cvar --groups kmeans:4 --cvar-tail 0.9", "dm"),
     "dm+cvar 0.9 (spectrum clusters)": ("--method dm --risk cvar --groups {spectrum} --cvar-tail 0.9", "dm"),
     "sgs": ("--method sgs", None),
     "sgs+cvar 0.9": ("--method sgs --risk cvar --groups domain --cvar-tail 0.9", "sgs"),
     "sgs+cvar 0.75": ("--method sgs --risk cvar --groups domain --cvar-tail 0.75", "sgs"),
+    "sgs+group-dro": ("--method sgs --risk group-dro --groups domain", "sgs"),
     "sgs+cvar 0.9 (spectrum clusters)": ("--method sgs --risk cvar --groups {spectrum} --cvar-tail 0.9", "sgs"),
     "dsa": ("--method dsa", None),
     "rdd": ("--method rdd", "dsa"),
@@ -52,6 +53,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     keep_settings(options)
     names = [name.strip() for name in options.variants.split(",")]
+    if unknown := sorted(set(names) - set(VARIANTS)):
+        raise SystemExit(f"--variants: {', '.join(unknown)} is none of {', '.join(VARIANTS)}")
     records = [run_seed(options, names, seed) for seed in range(options.seeds)]
     report = build_report(options, VARIANTS, names, records)
     (options.out / "results.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -81,6 +84,7 @@ def keep_settings(options: argparse.Namespace) -> None:
     """Refuse to mix runs: what decides a figure is kept beside the figures and must be the same the next time."""
     left_out = ("out", "seeds", "variants", "data")
     settings = {name: value for name, value in vars(options).items() if name not in left_out}
+    settings["augment"] = augmentation(options)
     path = options.out / "settings.json"
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise SystemExit(f"{path} belongs to a study with other settings: name another --out")
@@ -104,9 +108,11 @@ def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[s
                 where = [str(folder / "train"), "--target", "none", "--image-size", str(options.image_size)]
                 resume = ["--resume"] if bundle.with_name(bundle.name + ".checkpoint").exists() else []
                 size = ["--ipc", str(options.ipc), "--seed", str(seed), "--out", str(bundle), *resume]
-                dgdd("distill", *where, *variant_arguments(name, folder), *size, "-q")
+                look = ["--set", f"probes.augment={augmentation(options)}"]
+                dgdd("distill", *where, *variant_arguments(name, folder), *look, *size, "-q")
             where = ["--dataset", str(folder / "test"), "--target", ",".join(counts["test"]), "--seed", str(seed)]
-            budget = ["--repeats", str(options.repeats), *shlex.split(options.evaluate)]
+            look = ["--set", f"augment={augmentation(options)}"]
+            budget = ["--repeats", str(options.repeats), *look, *shlex.split(options.evaluate)]
             keep(record, dgdd("evaluate", str(bundle), *where, *budget, "--json"))
         document = json.loads(record.read_text(encoding="utf-8"))
         accuracy[name] = {entry["target"]: entry["accuracy"]["mean"] for entry in document["results"]}
@@ -117,6 +123,14 @@ def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[s
         device = document["device"]["name"]
     figures = {"balanced_accuracy": balanced, "accuracy": accuracy}
     return figures | {"counts": counts, "clusters": clusters, "protocol": protocol, "device": device}
+
+
+def augmentation(options: argparse.Namespace) -> str:
+    """What `auto` is for the dataset that is cut: the folders written here do not say that digits have no mirror."""
+    from dgdd_cli.augment import for_dataset
+    from dgdd_cli.data.load import locate
+
+    return for_dataset("auto", locate(options.dataset, data_dir=options.data).name)
 
 
 def variant_arguments(name: str, folder: Path) -> list[str]:
