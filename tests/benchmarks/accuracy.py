@@ -76,7 +76,7 @@ def main() -> None:
         "plain_seconds": options.seconds,
         "steps": options.steps,
         "protocol": {"epochs": options.epochs, "width": options.width, "repeats": options.repeats},
-        **circumstances(chosen, options.note),
+        **circumstances(chosen, options),
         "curves": {name: [{"seconds": t, "accuracy": a} for t, a in points] for name, points in curves.items()},
         "seconds_to_accuracy": reached,
         "plain_over": {a: ratios(found, options.seconds) for a, found in reached.items()},

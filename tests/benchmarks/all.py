@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
     parser.add_argument("--datasets", default="digits", help="with commas")
     parser.add_argument("--data", type=Path, help="folder that holds the datasets")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="time for all of them")
+    parser.add_argument("--minutes", type=float, default=24 * 60.0, help="time for all of them")
     parser.add_argument("--only", help="names of benchmarks, with commas")
     parser.add_argument("--plan", metavar="DEVICE_TYPE", help="list the targets of cpu or cuda as not run, and stop")
     parser.add_argument("--note", help="the circumstances of this run, kept in every JSON")
@@ -68,7 +68,7 @@ def main() -> int:
         verdict(target, dataset, documents.get((target.benchmark, dataset)))
         for target, dataset in planned(kind, datasets)
     ]
-    write(options.out / f"{kind}.json", {**circumstances(chosen, options.note), "runs": states, "targets": lines})
+    write(options.out / f"{kind}.json", {**circumstances(chosen, options), "runs": states, "targets": lines})
     for line in lines:
         word = "not run" if "met" not in line else "met" if line["met"] else "MISSED"
         where = f" ({line['dataset']})" if line["dataset"] else ""

@@ -57,7 +57,7 @@ def main() -> None:
         key: {name: statistics.median(column[at]) for name, column in columns.items()}
         for at, key in enumerate(("median_seconds", "cpu_seconds", "inertia"))
     }
-    said = circumstances(choose_device("cpu"), options.note)
+    said = circumstances(choose_device("cpu"), options)
     report = {
         "schema": "dgdd.benchmark.cluster/1",
         "points": options.points,

@@ -46,7 +46,7 @@ def main() -> None:
     ours = [name for name in COMMANDS if name.startswith("dgdd")]
     report = {
         "schema": "dgdd.benchmark.cold_start/1",
-        **circumstances(chosen, options.note),
+        **circumstances(chosen, options),
         "rounds": options.rounds,
         "median_seconds": medians,
         "over_python": {name: medians[name] / medians["python"] for name in ours},

@@ -65,7 +65,7 @@ def main() -> None:
         "ipc": options.ipc,
         "source_images": len(source),
         "width": options.width or "the recipe's own",
-        **circumstances(chosen, options.note),
+        **circumstances(chosen, options),
         "plain_steps_timed": options.plain_steps,
         "measured": found,
         "plain_over": {name: figures["plain_over"] for name, figures in found.items()},

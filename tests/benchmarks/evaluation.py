@@ -67,7 +67,7 @@ def main() -> None:
         "precision": options.precision,
         "repeats": options.repeats,
         "rounds": options.rounds,
-        **circumstances(chosen, options.note),
+        **circumstances(chosen, options),
         "median_seconds": seconds,
         "repeats_over_one": seconds[f"{options.repeats} x {long} epochs"] / seconds[f"1 x {long} epochs"],
         "seconds_a_training_step": {"one": one, "all repeats": many},

@@ -25,7 +25,7 @@ def main() -> int:
     summary = (done.stdout.strip().splitlines() or [""])[-1]
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", summary)}
     chosen = choose_device(options.device)
-    report = {"schema": "dgdd.benchmark.gpu_tests/1", **circumstances(chosen, options.note), "counts": counts}
+    report = {"schema": "dgdd.benchmark.gpu_tests/1", **circumstances(chosen, options), "counts": counts}
     publish(report | {"all_pass": done.returncode == 0 and counts.get("passed", 0) > 0}, options.out)
     return int(done.returncode != 0 or not counts.get("passed"))
 

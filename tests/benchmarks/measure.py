@@ -36,14 +36,17 @@ def with_dataset(parser: argparse.ArgumentParser, image_size: int = 32) -> argpa
     return parser
 
 
-def circumstances(chosen: Choice, note: str | None) -> dict[str, Any]:
-    """Where and with what a figure was measured."""
+def circumstances(chosen: Choice, options: argparse.Namespace) -> dict[str, Any]:
+    """Where, with what and with which options a figure was measured."""
+    said_elsewhere = {"device", "note", "out", "data"}
     return {
         "device": chosen.name,
         "device_type": chosen.device.type,
+        "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "software": software(),
-        "note": note,
+        "options": {name: value for name, value in vars(options).items() if name not in said_elsewhere},
+        "note": options.note,
     }
 
 

@@ -76,7 +76,7 @@ def main() -> None:
         "groups": GROUPS,
         "groups_found": len(groups.names),
         "find_groups_seconds": finding,
-        **circumstances(chosen, options.note),
+        **circumstances(chosen, options),
         "visits": visits,
         "median_seconds": medians,
         "share_of_step": {name: 1 - found["without"] / found["with"] for name, found in medians.items()},

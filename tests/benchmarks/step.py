@@ -62,7 +62,7 @@ def main() -> None:
         "image_size": options.image_size,
         "ipc": options.ipc,
         "source_images": len(source),
-        **circumstances(chosen, options.note),
+        **circumstances(chosen, options),
         "median_seconds": figures,
         "plain_over": {name: figures["plain"] / f["step"] for name, f in figures.items() if name != "plain"},
         "sgs_over_dm": {v: figures[f"sgs width {v}"]["step"] / figures[f"dm width {v}"]["step"] for v in variants},
