@@ -3,10 +3,9 @@
 
     python tests/benchmarks/risk.py --dataset digits --out risk-digits.json
 
-Each pair differs in one part of the recipe. The variants take turns, several visits each, and which side of a pair goes
-first alternates; the share is one minus the ratio of the medians, and `visits` shows how far they spread: a share
-smaller than the spread is not measured. The sides of `rdd` train their networks on other augmentations, some of them
-dearer: several rounds (lives of a network) are needed to average over those.
+Each pair differs in one part of the recipe. Its two sides run turn about, so that a machine whose speed changes slows
+both; the share is the median over these pairs of turns, and `quartiles` show how far they spread. The sides of `rdd`
+train their networks on other augmentations, some of them dearer: many turns (lives of a network) average over those.
 `find_groups` is the K-means of the groups before the loop, once a run, in seconds. `rdd` finds the clusters of its
 representatives before the loop too: of the last pair the share is that of a whole run, start included.
 """
@@ -15,11 +14,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from in_loop import step_seconds
+from in_loop import in_turns, run_turns, turn_of
 from measure import circumstances, parser_of, publish, seconds_of, sources_of, with_dataset
 
 from dgdd_cli.config import Recipe, resolve
@@ -37,8 +36,7 @@ RDD = {"risk": {"groups": GROUPS}}
 
 def main() -> None:
     parser = with_dataset(parser_of(__doc__))
-    parser.add_argument("--rounds", type=int, default=3, help="turns of the probes in a visit")
-    parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=25, help="turns of each side, after one that is not counted")
     parser.add_argument("--pairs", default="dm-balanced,sgs,rdd,rdd kmeans", help="which, with commas")
     options = parser.parse_args()
     keep_freed_memory()
@@ -49,24 +47,19 @@ def main() -> None:
     finding = time.perf_counter() - began
     wanted = options.pairs.split(",")
     variants = {name: pair for name, pair in pairs(located.name).items() if name in wanted}
-    visits: dict[str, dict[str, list[float]]] = {name: {"with": [], "without": []} for name in variants}
     starts: dict[str, list[float]] = {"with": [], "without": []}
-    for visit in range(options.visits):
-        for side, recipe in zip(starts, variants.get("rdd kmeans", ()), strict=False):
-            starts[side].append(start_seconds(source, recipe, options.ipc, chosen.device, groups))
-        for name, pair in variants.items():
-            sides = list(zip(("with", "without"), pair, strict=True))
-            for side, recipe in sides[:: -1 if visit % 2 else 1]:
-                timed = step_seconds(
-                    source,
-                    recipe,
-                    ipc=options.ipc,
-                    rounds=options.rounds,
-                    device=chosen.device,
-                    groups=groups if recipe.risk else None,
-                )
-                visits[name][side].append(timed.step)
-    medians = {name: {side: statistics.median(of) for side, of in found.items()} for name, found in visits.items()}
+    for _ in range(3):
+        for kind, recipe in zip(starts, variants.get("rdd kmeans", ()), strict=False):
+            starts[kind].append(start_seconds(source, recipe, options.ipc, chosen.device, groups))
+    turns = {
+        name: seconds_of_steps(source, pair, options.ipc, options.rounds, chosen.device, groups)
+        for name, pair in variants.items()
+    }
+    shares = {
+        name: [1 - without / with_ for with_, without in zip(*found.values(), strict=True)]
+        for name, found in turns.items()
+    }
+    medians = {name: {kind: statistics.median(of) for kind, of in found.items()} for name, found in turns.items()}
     report = {
         "schema": "dgdd.benchmark.risk/1",
         "dataset": located.name,
@@ -77,14 +70,31 @@ def main() -> None:
         "groups_found": len(groups.names),
         "find_groups_seconds": finding,
         **circumstances(chosen, options),
-        "visits": visits,
+        "turns": turns,
         "median_seconds": medians,
-        "share_of_step": {name: 1 - found["without"] / found["with"] for name, found in medians.items()},
+        "share_of_step": {name: statistics.median(found) for name, found in shares.items()},
+        "quartiles": {name: statistics.quantiles(found) for name, found in shares.items()},
     }
     if "rdd kmeans" in variants:
         report["start_seconds"] = starts
         report["share_of_run"] = {"rdd kmeans": share_of_run(variants["rdd kmeans"][0], medians["rdd kmeans"], starts)}
     publish(report, options.out)
+
+
+def seconds_of_steps(
+    source: DomainDataset, pair: tuple[Recipe, Recipe], ipc: int, rounds: int, device: torch.device, groups: Groups
+) -> dict[str, list[float]]:
+    """The mean seconds of a step in each turn of the recipes with and without the part in question."""
+
+    def loop(recipe: Recipe) -> Callable[[Callable[[], None]], object]:
+        held = groups if recipe.risk else None
+        return lambda ended: run_turns(source, recipe, ended, ipc, rounds, device, groups=held)
+
+    found = in_turns([loop(recipe) for recipe in pair])
+    return {
+        kind: [seconds / turn_of(recipe) for seconds in of_side]
+        for kind, recipe, of_side in zip(("with", "without"), pair, found, strict=True)
+    }
 
 
 def start_seconds(source: DomainDataset, recipe: Recipe, ipc: int, device: torch.device, groups: Groups) -> float:
