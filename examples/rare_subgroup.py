@@ -116,9 +116,7 @@ def run_seed(options: argparse.Namespace, names: list[str], seed: int) -> dict[s
             keep(record, dgdd("evaluate", str(bundle), *where, *budget, "--json"))
         document = json.loads(record.read_text(encoding="utf-8"))
         accuracy[name] = {entry["target"]: entry["accuracy"]["mean"] for entry in document["results"]}
-        balanced[name] = {
-            entry["target"]: statistics.fmean(entry["per_class"].values()) for entry in document["results"]
-        }
+        balanced[name] = {entry["target"]: entry["balanced_accuracy"]["mean"] for entry in document["results"]}
         protocol = document["protocol"]
         device = document["device"]["name"]
     figures = {"balanced_accuracy": balanced, "accuracy": accuracy}
