@@ -196,7 +196,9 @@ def distill(
     if wanted is None:
         raise UsageError(
             f"{run.dataset!r} has no default target: say which domain to leave out",
-            hint=f"--target {located.domain_names[-1]}, or --target none to use all domains",
+            hint=f"--target {located.domain_names[-1]}, or --target none to use all domains"
+            if len(located.domain_names) > 1
+            else "--target none",
         )
     sources, held_out = split_domains(located, None if wanted == "none" else resolve_domain(located, wanted))
     run = run.model_copy(update={"target": held_out or "none", "recipe": complete(run.recipe, located.name)})

@@ -41,6 +41,7 @@ class DomainDataset:
     normalisation: Normalisation | None = None
     skipped: int = 0
     notes: tuple[str, ...] = field(default=())
+    _hashes: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)  # of domains, by name
 
     def __post_init__(self) -> None:
         n = self.images.shape[0]
@@ -74,8 +75,11 @@ class DomainDataset:
         return torch.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
 
     def domain_fingerprints(self) -> dict[str, str]:
-        """sha256 over pixels and labels of each domain, by name."""
-        return {name: _fingerprint(self, d) for d, name in enumerate(self.domain_names)}
+        """sha256 over pixels and labels of each domain, by name; computed once."""
+        for d, name in enumerate(self.domain_names):
+            if name not in self._hashes:
+                self._hashes[name] = _fingerprint(self, d)
+        return {name: self._hashes[name] for name in self.domain_names}
 
     def fingerprint(self) -> str:
         """sha256 over the class names and every domain's pixels and labels; independent of the domains' order."""
@@ -94,13 +98,15 @@ class DomainDataset:
         lookup = torch.full((len(self.domain_names),), -1, dtype=torch.int64)
         lookup[old] = torch.arange(len(domains))
         kept = torch.isin(self.domains, old)
-        return replace(
+        part = replace(
             self,
             images=self.images[kept],
             labels=self.labels[kept],
             domains=lookup[self.domains[kept]],
             domain_names=tuple(domains),
         )
+        part._hashes.update({name: known for name, known in self._hashes.items() if name in domains})
+        return part
 
 
 def _fingerprint(dataset: DomainDataset, domain: int) -> str:

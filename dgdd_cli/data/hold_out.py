@@ -11,22 +11,17 @@ from dgdd_cli.errors import DataError, UsageError
 def split_domains(located: Located, target: str | None) -> tuple[tuple[str, ...], str | None]:
     """The source domains and the canonical target; None or "none" holds nothing out.
 
-    Raises UnknownName for an unknown domain, DataError for a set of one domain, UsageError when holding the target out
-    leaves only one source: working on unseen domains is learnt from how two or more differ.
+    Raises UnknownName for an unknown domain, UsageError when holding the target out leaves no source. One source is
+    enough here: what learns from how domains differ asks for two itself.
     """
     names = located.domain_names
-    if len(names) < 2:
-        raise DataError(
-            f"{located.name} has one domain only ({listed(names)}): at least two are needed",
-            hint="put the images into one folder for each domain: DIR/<domain>/<class>/<image>",
-        )
     if target is None or target.casefold() == "none":
         return names, None
     held_out = resolve_domain(located, target)
     sources = tuple(name for name in names if name != held_out)
-    if len(sources) < 2:
+    if not sources:
         raise UsageError(
-            f"holding out {held_out!r} leaves one source domain only ({listed(sources)}): at least two are needed",
+            f"{held_out!r} is the only domain of {located.name}: holding it out leaves nothing to distil from",
             hint="--target none distils from all domains",
         )
     return sources, held_out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dgdd_cli.augment import for_dataset, parse
@@ -103,6 +104,23 @@ def _complete_risk(recipe: Recipe, risk: Risk) -> Risk:
             raise no_tail_within(risk.name)
         reads = {} if risk.name == "mean-max" else reads
     return risk.model_copy(update=reads | given)
+
+
+def check_domains(recipe: Recipe, domains: Sequence[str]) -> None:
+    """Raise UsageError when a part of the recipe learns from how the source domains differ and there is only one."""
+    if len(domains) > 1:
+        return
+    only = f"there is one source domain only ({', '.join(map(repr, domains))})"
+    if recipe.surgery:
+        raise UsageError(
+            f"surgery splits what domains share from what sets them apart, and {only}",
+            hint="--method dm, dc, dsa, kmeans or random needs one domain\n--target none distils from all domains",
+        )
+    if recipe.risk and recipe.risk.groups == "domain":
+        raise UsageError(
+            f"the risk {recipe.risk.name!r} weighs domains against each other, and {only}",
+            hint="--groups kmeans:10 weighs clusters within a class\n--target none distils from all domains",
+        )
 
 
 def check_groups(recipe: Recipe, within_class: bool) -> None:

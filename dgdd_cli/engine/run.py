@@ -15,7 +15,7 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, save_checkpoint
-from dgdd_cli.engine.complete import check_groups
+from dgdd_cli.engine.complete import check_domains, check_groups
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice, computes_bfloat16
 from dgdd_cli.engine.distill import Distilled, distill
@@ -63,8 +63,11 @@ def distil_to_bundle(
             f"{checkpoint} is the checkpoint of an interrupted run",
             hint="--resume continues it, --force starts afresh",
         )
+    if not run.domains:
+        check_domains(run.recipe, sources)
     source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
     styled = with_pseudo_domains(source, run.domains) if run.domains else source
+    check_domains(run.recipe, styled.domain_names)
     for line in (*source.notes, *check_cells(styled)):
         warn(line)
     probes = run.recipe.probes

@@ -35,20 +35,23 @@ def test_an_unknown_target_gets_the_near_match() -> None:
     assert "'typeset'" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("target", [None, "none", "a"])
-def test_a_set_of_one_domain_is_refused(tmp_path: Path, target: str | None) -> None:
+@pytest.mark.parametrize("target", [None, "none"])
+def test_a_set_of_one_domain_is_its_own_source(tmp_path: Path, target: str | None) -> None:
     located = locate(str(draw_tree(tmp_path, {"a": ["x"]})))
-    with pytest.raises(DataError, match="one domain only") as caught:
-        split_domains(located, target)
-    assert "<domain>/<class>/<image>" in str(caught.value.hint)
+    assert split_domains(located, target) == (("a",), None)
 
 
-def test_holding_out_must_leave_two_sources(tmp_path: Path) -> None:
+def test_the_only_domain_cannot_be_held_out(tmp_path: Path) -> None:
+    located = locate(str(draw_tree(tmp_path, {"a": ["x"]})))
+    with pytest.raises(UsageError, match="'a' is the only domain") as caught:
+        split_domains(located, "a")
+    assert "--target none" in str(caught.value.hint)
+
+
+def test_holding_out_may_leave_one_source(tmp_path: Path) -> None:
     located = locate(str(draw_tree(tmp_path, {"a": ["x"], "b": ["x"]})))
     assert split_domains(located, None) == (("a", "b"), None)
-    with pytest.raises(UsageError, match="leaves one source domain only") as caught:
-        split_domains(located, "b")
-    assert "--target none" in str(caught.value.hint)
+    assert split_domains(located, "b") == (("a",), "b")
 
 
 def test_an_empty_cell_is_a_warning() -> None:
