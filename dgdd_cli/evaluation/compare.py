@@ -12,6 +12,7 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
+from dgdd_cli.evaluation.feed import resident
 from dgdd_cli.evaluation.kept_scores import Shelf, keep, recall
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
@@ -74,10 +75,12 @@ def compare(
             how = choose_repeats(network, protocol.trainer, device, repeats)
             jobs.append(_Job(contestant, network, how, found, len(found), missing))
 
+    tests = resident({target: dataset.images for target, dataset in targets.items()}, device)
+
     def scores_of(job: _Job, repeat: int, network: Network) -> dict[str, Score]:
         scores = {}
         for target, dataset in targets.items():
-            probabilities = predict(network, dataset.images, protocol, job.contestant.normalisation)
+            probabilities = predict(network, tests[target], protocol, job.contestant.normalisation)
             if not bool(torch.isfinite(probabilities).all()):
                 raise DgddError(
                     f"training {job.network} on {job.contestant.name} diverged (repeat {repeat + 1})",

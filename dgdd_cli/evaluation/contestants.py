@@ -29,6 +29,7 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
         epochs=protocol.epochs,
         images=len(bundle),
         draw=draw,
+        fixed=True,
         bundle_id=manifest.id,
         fingerprints=manifest.source.domain_fingerprints,
     )
@@ -61,6 +62,7 @@ def baseline_contestant(
         epochs=protocol.whole_epochs if whole else protocol.epochs,
         images=len(source) if whole else ipc * len(source.class_names),
         draw=draw,
+        fixed=whole,
         fingerprints=source.domain_fingerprints(),
         source=source.fingerprint(),
     )

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.evaluation.train import Batch, Chance, descend, feed, prepare
+from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of
+from dgdd_cli.evaluation.train import descend
 from dgdd_cli.evaluation.trainers import TRAINERS, Trainer
 from dgdd_cli.evaluation.trainers.trainer import Draws
 from dgdd_cli.evaluation.training_set import TrainingSet
@@ -51,37 +52,33 @@ def train_together(
     *,
     num_domains: int,
     epochs: int,
+    of: Sequence[int] | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> None:
-    """Train R networks of one form on R sets of one size, as `train` does each of them, up to rounding.
+    """Train R networks of one form on sets of one size, as `train` does each of them, up to rounding.
 
-    Their parameters become stacked tensors (R, ...) that one optimiser steps; SGD acts on each element, so that no
-    network feels another.
+    `of` says which of the sets each network is trained on; without it there are R sets. The parameters become stacked
+    tensors (R, ...) that one optimiser steps; SGD acts on each element, so that no network feels another.
     """
     trainer = TRAINERS[protocol.trainer]
     device = sets[0].labels.device
+    of = range(len(sets)) if of is None else of
     for network in networks:
         network.train()
     parameters, buffers = torch.func.stack_module_state(list(networks))  # names to (R, ...)
     if buffers:
         raise ValueError("networks with buffers cannot be trained together: they would share them")
-    states = torch.stack([trainer.start(own.domains.cpu(), num_domains) for own in sets]).to(device)  # (R, ...)
+    starts = [trainer.start(own.domains, num_domains).to(device) for own in sets]
+    states = torch.stack([starts[place] for place in of])  # (R, ...)
     mapped = torch.func.vmap(partial(_loss, _Loss(networks[0], trainer, protocol.trainer_settings)))
 
-    def loss_of(batches: Sequence[Batch]) -> Tensor:
+    def loss_of(batch: Batch) -> Tensor:
         nonlocal states
-        images = torch.stack([batch.images for batch in batches])  # (R, B, 3, H, W)
-        labels = torch.stack([batch.labels for batch in batches])  # (R, B)
-        domains = torch.stack([batch.domains for batch in batches])
-        draws = tuple(torch.stack(own) for own in zip(*(batch.draws for batch in batches), strict=True))
-        losses, states = mapped(parameters, images, labels, domains, draws, states)
+        losses, states = mapped(parameters, *batch, states)
         return losses.sum()
 
-    pixels = {id(own.images): prepare(own.images, normalisation) for own in sets}  # repeats may share their images
-    feeds = [
-        partial(feed, pixels[id(own.images)], own, protocol, chance) for own, chance in zip(sets, chances, strict=True)
-    ]
-    descend(list(parameters.values()), loss_of, feeds, protocol, epochs=epochs, device=device, tick=tick)
+    feed = partial(epoch, pool_of(sets, of, normalisation), protocol, chances)
+    descend(list(parameters.values()), loss_of, feed, protocol, epochs=epochs, device=device, tick=tick)
     with torch.no_grad():
         for r, network in enumerate(networks):
             for name, parameter in network.named_parameters():

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.evaluation.contestant import Contestant
+from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.together import Repeats, train_together
-from dgdd_cli.evaluation.train import Chance, train
+from dgdd_cli.evaluation.train import train
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network, build
 
@@ -33,14 +33,15 @@ def trainings(
     Repeat r starts from weights, batches and augmentations that depend on the seed, the network and r alone.
     """
     together = how.mode == "together" and len(repeats) > 1
+    sets: dict[int, TrainingSet] = {}  # on the device, by the repeat that drew it
     for part in [list(repeats)] if together else [[repeat] for repeat in repeats]:
-        moved: dict[int, Tensor] = {}  # repeats of one set share its images on the device
-        sets = [_on(device, contestant.draw(repeat), moved) for repeat in part]
+        keys = [0 if contestant.fixed else repeat for repeat in part]  # repeats of one key share one set
+        sets = {key: sets.get(key) or _on(device, contestant.draw(key)) for key in dict.fromkeys(keys)}
         networks = [
             build(
                 name,
                 num_classes=num_classes,
-                image_size=sets[0].images.shape[-1],
+                image_size=sets[keys[0]].images.shape[-1],
                 generator=stream(seed, "evaluation", name, repeat, "network"),
                 width=protocol.width,
             ).to(device)
@@ -57,18 +58,19 @@ def trainings(
         if together:
             train_together(
                 networks,
-                sets,
+                list(sets.values()),
                 protocol,
                 contestant.normalisation,
                 chances,
                 num_domains=len(contestant.sources),
                 epochs=contestant.epochs,
+                of=[list(sets).index(key) for key in keys],
                 tick=epoch_done,
             )
         else:
             train(
                 networks[0],
-                sets[0],
+                sets[keys[0]],
                 protocol,
                 contestant.normalisation,
                 chances[0],
@@ -79,6 +81,5 @@ def trainings(
         yield from zip(part, networks, strict=True)
 
 
-def _on(device: torch.device, own: TrainingSet, moved: dict[int, Tensor]) -> TrainingSet:
-    images = moved.setdefault(id(own.images), own.images.to(device))
-    return TrainingSet(images, own.labels.to(device), own.domains.to(device))
+def _on(device: torch.device, drawn: TrainingSet) -> TrainingSet:
+    return TrainingSet(*(own.to(device) for own in drawn))

@@ -148,6 +148,13 @@ def test_other_data_or_software_is_trained_anew_and_said(call, change):
     assert call.notes == []
 
 
+def test_scores_of_an_earlier_evaluator_are_not_used(call):
+    """The first one could train a repeat on the images of another."""
+    call(facts={"evaluator": 1})
+    assert call().cached == 0
+    assert "rebuilt" in call.notes[0]
+
+
 def test_the_epochs_of_the_ceiling_do_not_concern_other_baselines(call):
     call()
     assert call(protocol=PROTOCOL.model_copy(update={"whole_epochs": 9})).cached == 2

@@ -2,8 +2,9 @@ import torch
 
 from dgdd_cli.augment import draw
 from dgdd_cli.config import Protocol
+from dgdd_cli.evaluation.feed import Chance, parts
 from dgdd_cli.evaluation.metrics import accuracy
-from dgdd_cli.evaluation.train import Chance, parts, predict, train
+from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import build
 

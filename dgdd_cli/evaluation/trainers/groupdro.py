@@ -13,7 +13,8 @@ from dgdd_cli.networks import Network
 
 def start(domains: Tensor, num_domains: int) -> Tensor:
     """log q, q equal for the groups that the training set has, float32 (D + 1,); the last one is of no domain."""
-    here = torch.bincount(_groups(domains, num_domains), minlength=num_domains + 1) > 0
+    groups = torch.arange(num_domains + 1, device=domains.device)
+    here = (_groups(domains, num_domains)[:, None] == groups).any(0)
     return (here.float() / here.sum()).log()
 
 
