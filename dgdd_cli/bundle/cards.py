@@ -33,15 +33,15 @@ def dataset_card(manifest: Manifest) -> str:
     table = "\n".join(f"| {name} | {_markdown(value)} |" for name, value in rows)
     mean, std = (", ".join(f"{v:.4f}" for v in values) for values in (m.normalise.mean, m.normalise.std))
     return f"""---
-pretty_name: {json.dumps(title)}
+pretty_name: {_yaml(title)}
 task_categories: [image-classification]
 size_categories: [{json.dumps(size)}]
 tags: [dataset-distillation, domain-generalisation]
 configs:
-- config_name: default
+- config_name: dgdd-{m.id}
   data_files:
   - split: train
-    path: ["*/*.png", "metadata.csv"]
+    path: ["*/*.png", "metadata.jsonl"]
 ---
 
 # {_markdown(title)}
@@ -53,18 +53,20 @@ bundle, not normalised. Before a network apply mean ({mean}) and std ({std}) to 
 |---|---|
 {table}
 
-`metadata.csv` gives label, source domain and index in the bundle for every file. Folder names are class names with
-unusual characters replaced, and loaders that number classes by folder do so alphabetically.
+`metadata.jsonl` gives label, source domain and index in the bundle for every file. Folders are named after the classes
+and sort in the bundle's order, so that loaders which number classes by folder give the bundle's labels: where the
+names alone do not sort so, each begins with its class's number (`0+Zebra`, `1+apple`). Unusual characters are replaced,
+and a `+` stands before words that loaders take for a split (`+train`, `crash+test`).
 
 ```python
 torchvision.datasets.ImageFolder("DIR")   # torchvision
-datasets.load_dataset("DIR")              # Hugging Face datasets
+datasets.load_dataset("DIR")              # Hugging Face datasets, also load_dataset("imagefolder", data_dir="DIR")
 ```
 """
 
 
 def croissant(manifest: Manifest, metadata_sha256: str) -> str:
-    """Croissant 1.1 JSON-LD of an exported set; `metadata_sha256` is that of metadata.csv."""
+    """Croissant 1.1 JSON-LD of an exported set; `metadata_sha256` is that of metadata.jsonl."""
     m = manifest
     fields = [("file_name", "sc:Text"), ("label", "sc:Text"), ("domain", "sc:Text"), ("index", "sc:Integer")]
     document: dict[str, Any] = {
@@ -100,10 +102,10 @@ def croissant(manifest: Manifest, metadata_sha256: str) -> str:
         "distribution": [
             {
                 "@type": "cr:FileObject",
-                "@id": "metadata.csv",
-                "name": "metadata.csv",
-                "contentUrl": "metadata.csv",
-                "encodingFormat": "text/csv",
+                "@id": "metadata.jsonl",
+                "name": "metadata.jsonl",
+                "contentUrl": "metadata.jsonl",
+                "encodingFormat": "application/jsonlines",
                 "sha256": metadata_sha256,
             },
             {
@@ -125,7 +127,7 @@ def croissant(manifest: Manifest, metadata_sha256: str) -> str:
                         "@id": f"records/{name}",
                         "name": name,
                         "dataType": kind,
-                        "source": {"fileObject": {"@id": "metadata.csv"}, "extract": {"column": name}},
+                        "source": {"fileObject": {"@id": "metadata.jsonl"}, "extract": {"column": name}},
                     }
                     for name, kind in fields
                 ],
@@ -133,6 +135,12 @@ def croissant(manifest: Manifest, metadata_sha256: str) -> str:
         ],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _yaml(text: str) -> str:
+    """`text` as a double-quoted YAML scalar on one line."""
+    quoted = json.dumps(text, ensure_ascii=False)  # with escapes, a letter beyond U+FFFF would become two halves
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def _markdown(text: str) -> str:

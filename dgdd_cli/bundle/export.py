@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
-import io
 import itertools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,20 +13,20 @@ from pathlib import Path
 from PIL import Image
 
 from dgdd_cli.bundle.cards import croissant, dataset_card
-from dgdd_cli.bundle.names import file_names
+from dgdd_cli.bundle.exported import CARD, CROISSANT, METADATA, is_empty, stranger_in
+from dgdd_cli.bundle.names import class_folders, file_names
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.errors import DgddError, UsageError
 
-METADATA, CARD, CROISSANT = "metadata.csv", "README.md", "croissant.json"
-COLUMNS = ("file_name", "label", "domain", "index")
 MIXED = "mixed"  # a domain of -1
 
 
 def export_folder(bundle: Bundle, directory: str | Path, *, overwrite: bool = False) -> Path:
-    """Write `<class>/<domain>_<index>.png`, metadata.csv, README.md and croissant.json, and return the folder.
+    """Write `<class>/<domain>_<index>.png`, metadata.jsonl, README.md and croissant.json, and return the folder.
 
-    The images are the stored uint8 pixels, lossless; the folder appears whole or not at all. An empty folder is filled;
-    one that holds anything is refused, or with `overwrite` replaced when all that it holds is an earlier export.
+    The images are the stored uint8 pixels, lossless; sorted class folders are in the bundle's order of classes, and the
+    folder appears whole or not at all. An empty folder is filled; one that holds anything is refused, or with
+    `overwrite` replaced when all that it holds is an earlier export and what operating systems leave behind.
     Raises UsageError for a folder that may not be replaced, DgddError when the disk fails.
     """
     directory = Path(directory)
@@ -55,33 +54,15 @@ def check_export(directory: Path, *, overwrite: bool) -> None:
         raise UsageError(f"the folder above {directory} does not exist", hint=f"mkdir -p {directory.parent}")
     if not os.access(directory.resolve().parent, os.W_OK | os.X_OK):
         raise UsageError(f"the folder above {directory} is read-only", hint="name a folder elsewhere for --export")
-    if not directory.is_dir() or not any(directory.iterdir()):
+    if not directory.is_dir() or is_empty(directory):
         return
     if not overwrite:
         raise UsageError(f"the folder {directory} is not empty", hint="add --force to replace an earlier export")
-    stranger = _stranger(directory)
+    stranger = stranger_in(directory)
     if stranger is not None:
         raise UsageError(
             f"the folder {directory} holds {stranger}, which is not from an earlier export", hint="name a new folder"
         )
-
-
-def _stranger(directory: Path) -> str | None:
-    """Something in `directory` that an export would not have written, or None."""
-    try:
-        with (directory / METADATA).open(newline="", encoding="utf-8") as file:
-            listed = {row.get("file_name") for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error):
-        listed = set()
-    known = listed | {METADATA, CARD, CROISSANT}
-    for folder, _, files in os.walk(directory):
-        inner = Path(folder).relative_to(directory)
-        for name in files:
-            if (inner / name).as_posix() not in known:
-                return (inner / name).as_posix()
-        if not files and folder != os.fspath(directory):
-            return inner.as_posix()
-    return None
 
 
 def _folder_beside(target: Path) -> Path:
@@ -95,21 +76,19 @@ def _folder_beside(target: Path) -> Path:
 
 def _fill(bundle: Bundle, folder: Path) -> None:
     manifest = bundle.manifest
-    classes = file_names(manifest.classes)
+    classes = class_folders(manifest.classes)
     domains = file_names([*manifest.domains, MIXED])  # an index of -1 is the last
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    names = [*manifest.domains, MIXED]
     for name in classes:
         (folder / name).mkdir()
-    labels, sources = bundle.labels.tolist(), bundle.domains.tolist()
-    names = [*manifest.domains, MIXED]
-    for index, (label, domain) in enumerate(zip(labels, sources, strict=True)):
+    rows = []
+    for index, (label, domain) in enumerate(zip(bundle.labels.tolist(), bundle.domains.tolist(), strict=True)):
         file_name = f"{classes[label]}/{domains[domain]}_{index:05d}.png"
         pixels = bundle.images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
         Image.fromarray(pixels).save(folder / file_name)
-        rows.writerow((file_name, manifest.classes[label], names[domain], index))
-    metadata = table.getvalue().encode()
+        row = {"file_name": file_name, "label": manifest.classes[label], "domain": names[domain], "index": index}
+        rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+    metadata = "".join(rows).encode()
     (folder / METADATA).write_bytes(metadata)
     (folder / CARD).write_text(dataset_card(manifest), encoding="utf-8")
     (folder / CROISSANT).write_text(croissant(manifest, hashlib.sha256(metadata).hexdigest()), encoding="utf-8")

@@ -20,7 +20,11 @@ from dgdd_cli.data.catalog import CatalogEntry, fold, folder_domain
 from dgdd_cli.errors import DataError
 from dgdd_cli.text import check_name, printable
 
-LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", "$recycle.bin"}
+LITTER = {
+    *(".ds_store", ".localized", "icon\r", "__macosx"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),
+    *("@eadir", "lost+found", ".directory"),
+}
 EXPECTED = "expected DIR/<domain>/<class>/<image>, for example DIR/photo/dog/1.jpg and DIR/sketch/dog/1.png"
 
 
@@ -52,7 +56,12 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def is_hidden(name: str) -> bool:
     """Names that no user means as data: dot files, Thumbs.db and the like."""
-    return name.startswith(".") or name.casefold() in LITTER
+    return name.startswith(".") or is_litter(name)
+
+
+def is_litter(name: str) -> bool:
+    """What operating systems leave behind in a folder that was looked at: .DS_Store, ._x.png, Thumbs.db ..."""
+    return name.startswith("._") or name.casefold() in LITTER
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
