@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 from pathlib import Path
 
+from dgdd_cli.data.temporary import open_new
 from dgdd_cli.errors import DgddError, UsageError
 
 
@@ -37,7 +37,7 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
     """
     check_output(path, overwrite=overwrite)
     try:
-        descriptor, temporary = _open_beside(path)
+        descriptor, temporary = open_new(path.parent, ".dgdd-")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -54,15 +54,6 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool) -> None:
             f"cannot write {path}: {error.strerror or error}", hint="free some space or choose another place"
         ) from error
     _sync_folder(path.parent)
-
-
-def _open_beside(path: Path) -> tuple[int, Path]:
-    # The name does not depend on `path`'s, which may be as long as the file system allows.
-    for attempt in itertools.count():
-        temporary = path.parent / f".dgdd-{os.getpid()}-{attempt}.tmp"
-        with contextlib.suppress(FileExistsError):
-            return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary
-    raise AssertionError("unreachable")
 
 
 def _move_new(temporary: Path, path: Path) -> None:

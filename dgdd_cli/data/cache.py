@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dgdd_cli.data.decode import BROKEN, Sample, in_parallel
+from dgdd_cli.data.temporary import open_new
 from dgdd_cli.progress import Progress
 
 READER = 1  # to be raised whenever the same bytes decode to other pixels
@@ -69,17 +70,19 @@ def load_cached(path: Path, count: int, out: Tensor) -> Tensor | None:
 
 def store(path: Path, images: Tensor, kept: Tensor) -> str | None:
     """Keep a decoded domain; returns why that was not possible, or None. Never raises for the disk's sake."""
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".tmp")
+        handle, temporary = open_new(path.parent, ".writing-")
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
         os.close(handle)
         tensors = {"images": images.contiguous(), "kept": kept.contiguous()}
         save_file(tensors, temporary, metadata={"sha256": _checksum(images, kept)})
+        os.chmod(temporary, mode)  # safetensors may have put a file of its own there, for its owner alone
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return getattr(error, "strerror", None) or str(error)
     return None
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dgdd_cli.data.temporary import open_new
 from dgdd_cli.engine.bank_room import disk_room, free_disk, make_room, room_limit
 from dgdd_cli.engine.in_use import held_while, hold, lock_shared, map_held
 from dgdd_cli.engine.memory import free_memory_bytes
@@ -101,10 +101,10 @@ def fill_bank(
 def _begin(shelf: Shelf) -> tuple[int, Path]:
     """A new file beside the banks, in use until its handle is closed."""
     shelf.folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=shelf.folder, prefix=".writing-", suffix=".tmp")
-    with _or_nothing(handle, Path(name)):
+    handle, path = open_new(shelf.folder, ".writing-")
+    with _or_nothing(handle, path):
         lock_shared(handle)
-    return handle, Path(name)
+    return handle, path
 
 
 @contextmanager
