@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dgdd_cli.bundle.read import load_bundle
+from dgdd_cli.bundle.read import check_hard_labels, load_bundle
 
 
 class DistilledSet(Dataset[tuple[Any, int]]):
@@ -19,11 +19,12 @@ class DistilledSet(Dataset[tuple[Any, int]]):
     Items are (image, label): the image is float32 (3, H, W) in [0, 1], or what `transform` makes of the stored
     uint8 (3, H, W); it is not normalised: `manifest.normalise` holds the mean and std to apply. `classes` and
     `domains` are names in index order, `targets` and `domain_targets` the indices of every image (a domain of -1 is
-    a mixture). Raises DataError when the bundle is invalid.
+    a mixture). Raises DataError when the bundle is invalid, or has soft labels, which no item would show.
     """
 
     def __init__(self, path: str | Path, transform: Callable[[Tensor], Any] | None = None) -> None:
         bundle = load_bundle(path)
+        check_hard_labels(bundle, "DistilledSet")
         self.images = bundle.images  # (N, 3, H, W) uint8
         self.transform = transform
         self.manifest = bundle.manifest

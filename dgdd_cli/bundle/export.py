@@ -15,7 +15,7 @@ from PIL import Image
 from dgdd_cli.bundle.cards import croissant, dataset_card
 from dgdd_cli.bundle.exported import CARD, CROISSANT, METADATA, is_empty, stranger_in
 from dgdd_cli.bundle.names import class_folders, file_names
-from dgdd_cli.bundle.read import Bundle
+from dgdd_cli.bundle.read import Bundle, check_hard_labels
 from dgdd_cli.errors import DgddError, UsageError
 
 MIXED = "mixed"  # a domain of -1
@@ -27,10 +27,11 @@ def export_folder(bundle: Bundle, directory: str | Path, *, overwrite: bool = Fa
     The images are the stored uint8 pixels, lossless; sorted class folders are in the bundle's order of classes, and the
     folder appears whole or not at all. An empty folder is filled; one that holds anything is refused, or with
     `overwrite` replaced when all that it holds is an earlier export and what operating systems leave behind.
-    Raises UsageError for a folder that may not be replaced, DgddError when the disk fails.
+    Raises DataError for soft labels, which class folders cannot hold, UsageError for a folder that may not be
+    replaced, DgddError when the disk fails.
     """
     directory = Path(directory)
-    check_export(directory, overwrite=overwrite)
+    check_export(bundle, directory, overwrite=overwrite)
     target = directory.resolve()
     try:
         temporary = _folder_beside(target)
@@ -46,8 +47,9 @@ def export_folder(bundle: Bundle, directory: str | Path, *, overwrite: bool = Fa
     return directory
 
 
-def check_export(directory: Path, *, overwrite: bool) -> None:
-    """Raise UsageError when `directory` may not be written or replaced."""
+def check_export(bundle: Bundle, directory: Path, *, overwrite: bool) -> None:
+    """Raise DataError when the bundle has soft labels, UsageError when `directory` may not be written or replaced."""
+    check_hard_labels(bundle, "an export as class folders")
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file, not a folder", hint="name a new folder for --export")
     if not directory.resolve().parent.is_dir():

@@ -168,7 +168,7 @@ def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: b
             raise UsageError(f"{gallery} does not end in .png", hint=f"--gallery {gallery.with_suffix('.png')}")
         check_output(gallery, overwrite=force)
     if export:
-        check_export(export, overwrite=force)
+        check_export(bundle, export, overwrite=force)
     made = {}
     if gallery:
         save_png(draw(bundle), gallery, force)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dgdd_cli.augment import for_dataset, parse
-from dgdd_cli.bundle.read import Bundle, load_bundle
+from dgdd_cli.bundle.read import Bundle, check_hard_labels, load_bundle
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.catalog import entry_for
 from dgdd_cli.data.dataset import DomainDataset
@@ -66,6 +66,8 @@ def evaluate_bundles(
     if request.groups is not None:
         check_spec(request.groups)
     bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
+    for bundle in bundles:
+        check_hard_labels(bundle, "dgdd evaluate")
     located = locate(request.dataset or _dataset_of(bundles), data_dir=request.data_dir)
     size = _image_size(bundles)
     names = [resolve_domain(located, name) for name in request.targets] or _targets_of(bundles)
