@@ -94,7 +94,7 @@ def evaluate(
         typer.Option(
             "--baseline",
             envvar="DGDD_BASELINE",
-            help="random, balanced-random, whole; several with commas.",
+            help="random, balanced-random, kmeans, whole; several with commas.",
             rich_help_panel=METHOD,
         ),
     ] = None,

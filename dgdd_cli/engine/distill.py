@@ -12,19 +12,18 @@ from torch import Tensor
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.centroid_rows import centroid_rows
 from dgdd_cli.engine.checkpoint import TENSORS, State
 from dgdd_cli.engine.groups import Groups
 from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.engine.matching_steps import Circumstances, feature_steps, gradient_steps
-from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.engine.pooling import uniform_standing
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.risk_parts import risk_parts
 from dgdd_cli.engine.seeds import stream
-from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.progress import Progress, silent
-from dgdd_cli.synthesis.initial import balanced_rows, kmeans_rows, random_rows
+from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
 
@@ -46,13 +45,9 @@ def initial_state(source: DomainDataset, recipe: Recipe, *, ipc: int, seed: int,
     elif recipe.initialisation.name == "balanced-random":
         rows = balanced_rows(source, ipc, generator)
     else:
-        probes = (recipe.probes or Probes()).model_copy(update={"augment": "none"})
-        view = make_view(source, probes, normalisation_of(source), seed, 0, device)
-
-        def features(images: Tensor) -> Tensor:
-            return image_features(view, images.to(device)).cpu()
-
-        rows = kmeans_rows(source, ipc, generator, features)
+        rows = centroid_rows(
+            source, recipe.probes or Probes(), ipc=ipc, seed=seed, index=0, generator=generator, device=device
+        )
     images = to_unit(source.images[rows]).to(device)
     labels, domains = source.labels[rows].to(device), source.domains[rows].to(device)
     return State(0, images, torch.zeros_like(images), labels, domains, torch.zeros(0, device=device))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
 
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.errors import DataError
-from dgdd_cli.evaluation.baselines import baseline_rows
+from dgdd_cli.evaluation.baselines import CPU, baseline_rows
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.training_set import TrainingSet
 
@@ -42,15 +46,29 @@ def bundle_normalisation(bundle: Bundle) -> Normalisation:
 
 
 def baseline_contestant(
-    name: str, source: DomainDataset, *, ipc: int, seed: int, normalisation: Normalisation, protocol: Protocol
+    name: str,
+    source: DomainDataset,
+    *,
+    ipc: int,
+    seed: int,
+    normalisation: Normalisation,
+    protocol: Protocol,
+    device: torch.device = CPU,
 ) -> Contestant:
-    """Real source images under the same protocol; `whole` has its own number of epochs."""
+    """Real source images under the same protocol; `whole` has its own number of epochs.
+
+    `device`: where `kmeans` computes the features that it compares.
+    """
     whole = name == "whole"
+
+    @cache
+    def rows_of(repeat: int) -> Tensor:
+        return baseline_rows(name, source, ipc=ipc, seed=seed, repeat=repeat, device=device)
 
     def draw(repeat: int) -> TrainingSet:
         if whole:
             return TrainingSet(source.images, source.labels, source.domains)
-        rows = baseline_rows(name, source, ipc=ipc, seed=seed, repeat=repeat)
+        rows = rows_of(repeat)
         return TrainingSet(source.images[rows], source.labels[rows], source.domains[rows])
 
     return Contestant(

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.bundle.read import Bundle, check_hard_labels, load_bundle
 from dgdd_cli.config import Protocol
@@ -89,7 +91,7 @@ def evaluate_bundles(
     )
     groups = _groups(request, targets, progress, warn, note)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
-    contestants += _baselines(request, protocol, bundles, located, load, warn)
+    contestants += _baselines(request, protocol, bundles, located, chosen.device, load, warn)
     folder = request.reading.cache_dir
     shelf = None
     if folder is not None and request.baselines:
@@ -163,6 +165,7 @@ def _baselines(
     protocol: Protocol,
     bundles: Sequence[Bundle],
     located: Located,
+    device: torch.device,
     load: Callable[[Sequence[str]], DomainDataset],
     warn: Callable[[str], None],
 ) -> list[Contestant]:
@@ -184,6 +187,7 @@ def _baselines(
                 seed=request.seed,
                 normalisation=bundle_normalisation(bundle),
                 protocol=protocol,
+                device=device,
             )
             found.setdefault(contestant.name, contestant)
     return list(found.values())

@@ -33,8 +33,9 @@ from dgdd_cli.data.load import read
 from dgdd_cli.engine.checkpoint import State
 from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.device import choose_device
-from dgdd_cli.engine.distill import distill, initial_state, normalisation_of
+from dgdd_cli.engine.distill import distill, initial_state
 from dgdd_cli.engine.memory import keep_freed_memory
+from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.training_set import TrainingSet

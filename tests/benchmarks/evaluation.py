@@ -23,8 +23,8 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import read
 from dgdd_cli.engine.device import Choice, choose_device
-from dgdd_cli.engine.distill import normalisation_of
 from dgdd_cli.engine.memory import keep_freed_memory
+from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 

@@ -96,6 +96,25 @@ def test_networks_baselines_and_bundles_in_one_call(bundle, shapes_folder, capsy
     assert {r["training_images"] for r in results if r["kind"] == "baseline" and r["method"] != "whole"} == {6}
 
 
+def test_the_baselines_of_the_first_paragraph_have_the_budget_of_the_bundle(bundle, shapes_folder, capsys, monkeypatch):
+    """README offers `random,kmeans,whole`; a second call trains nothing and selects nothing."""
+    arguments = ["--baseline", "random,kmeans,whole", "--set", "whole_epochs=1", "--json"]
+    found = []
+    for _ in range(2):
+        assert evaluate(bundle, shapes_folder, *arguments) == 0
+        found.append(document_of(capsys)["results"])
+        monkeypatch.setattr("dgdd_cli.engine.centroid_rows.kmeans_rows", lambda *_: pytest.fail("selected again"))
+    results = {result["method"]: result for result in found[0]}
+    assert list(results) == ["balanced-random", "random", "kmeans", "whole"]
+    own = results["balanced-random"]
+    for name in ("random", "kmeans"):
+        assert results[name]["kind"] == "baseline"
+        assert results[name]["training_images"] == own["training_images"] == 6
+        assert (results[name]["repeats"], results[name]["epochs"]) == (own["repeats"], own["epochs"])
+    assert [result["cached_repeats"] for result in found[1]] == [0, 2, 2, 2]
+    assert [result["accuracy"] for result in found[1]] == [result["accuracy"] for result in found[0]]
+
+
 def test_people_see_a_table_with_the_protocol(bundle, shapes_folder, capsys):
     assert evaluate(bundle, shapes_folder) == 0
     said = capsys.readouterr().out
@@ -155,6 +174,7 @@ def test_the_gap_gate_needs_both_kinds_of_target(bundle, shapes_folder, capsys):
         (["--target", "cyn"], 2, "cyn", "cyan"),
         (["--network", "resnet19"], 2, "resnet19", "resnet18"),
         (["--baseline", "radnom"], 2, "radnom", "random"),
+        (["--baseline", "k-means"], 2, "k-means", "'kmeans'"),
         (["--set", "epoch=3"], 2, "epoch", "epochs"),
         (["--epochs", "0"], 2, "epochs", ""),
         (["--device", "cuda:9"], 2, "cuda:9", "--device cpu"),

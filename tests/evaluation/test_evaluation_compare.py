@@ -8,8 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dgdd_cli.config import Protocol
+import dgdd_cli.evaluation.baselines as baselines
+from dgdd_cli.config import Protocol, resolve
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.engine.complete import complete
+from dgdd_cli.engine.distill import initial_state
+from dgdd_cli.engine.seeds import stream
 from dgdd_cli.evaluation.baselines import baseline_rows
 from dgdd_cli.evaluation.compare import Result, compare
 from dgdd_cli.evaluation.contestant import Contestant
@@ -64,7 +68,7 @@ def test_contestants_with_the_same_images_get_the_same_scores(shapes):
 
 def test_a_baseline_draws_other_images_for_every_repeat(shapes):
     source = shapes()
-    for name in ("random", "balanced-random"):
+    for name in ("random", "balanced-random", "kmeans"):
         first, second, again = (
             baseline_rows(name, source, ipc=3, seed=0, repeat=repeat).tolist() for repeat in (0, 1, 0)
         )
@@ -81,6 +85,31 @@ def test_the_balanced_baseline_is_balanced_and_the_random_one_is_not(shapes):
         spread[name] = max(int(c.max() - c.min()) for c in counts)
     assert spread["balanced-random"] == 0
     assert spread["random"] > 0
+
+
+def test_kmeans_takes_one_image_of_each_cluster(shapes):
+    """In these classes the colours of the domains are the clusters, which random images miss."""
+    source = shapes(size=16, per_cell=5)
+    met = {
+        name: [
+            len(set(source.domains[rows].tolist()))
+            for repeat in range(3)
+            for rows in baseline_rows(name, source, ipc=3, seed=0, repeat=repeat).split(3)
+        ]
+        for name in ("kmeans", "random")
+    }
+    assert met["kmeans"] == [3] * 9
+    assert min(met["random"]) < 3
+
+
+def test_kmeans_is_the_method_of_that_name(shapes, monkeypatch):
+    """With the network and the draws of `distill`, a repeat's images are those that `distill` selects."""
+    source = shapes(size=16)
+    recipe = complete(resolve({"dataset": source.name, "method": "kmeans"}).recipe, source.name)
+    distilled = initial_state(source, recipe, ipc=2, seed=4, device=torch.device("cpu"))
+    monkeypatch.setattr(baselines, "stream", lambda seed, *names: stream(seed, "initialisation"))
+    rows = baseline_rows("kmeans", source, ipc=2, seed=4, repeat=0)
+    assert torch.equal((distilled.images * 255).round().byte(), source.images[rows])
 
 
 def test_the_ceiling_has_epochs_of_its_own(shapes):
