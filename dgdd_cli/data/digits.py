@@ -12,14 +12,13 @@ each held-out domain, on ten random images per class 17 to 25 points less (16 px
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from sklearn.datasets import load_digits, load_sample_images
 
+from dgdd_cli.data.fonts import font_folder
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
 
@@ -144,7 +143,7 @@ GROUND, INK = (0, 90), (170, 256)  # grey levels, drawn per channel
 
 def _typeset() -> tuple[list[Image.Image], Labels]:
     random = np.random.default_rng([SEED, DOMAINS.index("typeset")])
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    folder = font_folder()
     missing = [name for name in FONTS if not (folder / f"{name}.ttf").is_file()]
     if missing:
         raise DataError(

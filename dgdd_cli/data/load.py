@@ -49,7 +49,7 @@ def read(
     if len(set(wanted)) != len(wanted):
         raise UsageError(f"a domain is named twice: {', '.join(wanted)}", hint="name each domain once")
     if located.entry is not None and located.entry.name == "digits":
-        from dgdd_cli.data.digits import draw_digits  # here: scikit-learn and matplotlib take a second to import
+        from dgdd_cli.data.digits import draw_digits  # here: scikit-learn takes a second to import
 
         images, labels, index = (torch.from_numpy(part) for part in draw_digits(wanted, image_size, progress))
         return _dataset(located, wanted, images, labels, index)

@@ -3,78 +3,66 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dgdd_cli.bundle.atomic import write_atomically
 from dgdd_cli.bundle.read import Bundle
+from dgdd_cli.report.lettering import Font, drawable, fitted, font_of, say, width_of
+from dgdd_cli.report.sheet import GAP, LINE, MARGIN, Sheet, arrange, cell_of, in_bands
 from dgdd_cli.text import printable
 
-CELL = 96  # pixels a side that a cell aims at
-MOST_COLUMNS = 20
-MOST_PIXELS = 40_000_000  # of the whole picture; beyond it fewer images per class are shown
-GAP, MARGIN = 4, 16
 TEXT, SMALL, TITLE = 14, 11, 18  # font sizes
+HEAD = MARGIN + TITLE + 8 + SMALL + 14
 LABEL_WIDTH = 180
 INK, FAINT = (32, 33, 36), (96, 100, 106)
 PAPER = (236, 237, 240)  # neither black nor white, so that the edge of every image shows
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """Side lengths in the picture, the integer factor of enlargement (1 when shrunk), images in a row."""
-
-    width: int
-    height: int
-    factor: int
-    columns: int
 
 
 def gallery(bundle: Bundle) -> Image.Image:
     """The distilled images as an RGB picture: one row per class, the source domain in small print above each.
 
-    Small images grow by an integer factor without smoothing, those of 192 px or more shrink. When a class has more
-    than twenty images, or the picture would pass 40 megapixels, an even selection over the domains is shown and the
-    head line says how many.
+    Small images grow by an integer factor without smoothing, those of 192 px or more shrink. Many classes stand side by
+    side in bands. When a class has more than twenty images, or the picture would pass 40 megapixels or 16,000 pixels a
+    side, an even selection over the domains, then over the classes, is shown and the head line says how many.
+    Letters that the font lacks are written as codes, behind the number of the class.
     """
     manifest = bundle.manifest
-    rows = _rows(bundle)
-    cell = _cell(manifest.images.width, manifest.images.height, manifest.images.ipc, len(rows))
-    rows = [_selection(row, bundle.domains.tolist(), cell.columns) for row in rows]
-    names = [*manifest.domains, "mixed"]
-    captions = [[names[bundle.domains[index]] for index in row] for row in rows]
-    alike = all(row == captions[0] for row in captions)
-
-    text, small, title = (_font(size) for size in (TEXT, SMALL, TITLE))
-    label_width = min(LABEL_WIDTH, max(_width(text, name) for name in manifest.classes)) + 12
-    line = SMALL + 6
-    step = cell.height + GAP + (0 if alike else line)
-    head = MARGIN + TITLE + 8 + SMALL + 14
-    top = head + (line if alike else 0)
-    head_lines = _head(bundle, cell.columns)
-    columns_width = cell.columns * (cell.width + GAP) - GAP
-    width = max(label_width + columns_width, _width(title, head_lines[0]), _width(small, head_lines[1])) + 2 * MARGIN
-    picture = Image.new("RGB", (width, top + len(rows) * step - GAP + MARGIN), PAPER)
+    text, small, title = (font_of(size) for size in (TEXT, SMALL, TITLE))
+    labels = [_label(text, number, name) for number, name in enumerate(manifest.classes)]
+    label_width = min(LABEL_WIDTH, max(width_of(text, label) for label in labels))
+    sheet = arrange(
+        len(labels),
+        manifest.images.ipc,
+        cell_of(manifest.images.width, manifest.images.height),
+        label=label_width + 12,
+        head=HEAD,
+        least_row=TEXT + 2,
+    )
+    numbers = [place * len(labels) // sheet.classes for place in range(sheet.classes)]
+    rows, captions = _rows(bundle, numbers, sheet.columns)
+    if all(row == captions[0] for row in captions):
+        sheet = in_bands(replace(sheet, captions=False))
+    headings = [drawable(title, _title(bundle)), drawable(small, _facts(bundle, sheet))]
+    sheet = replace(sheet, head_width=max(width_of(title, headings[0]), width_of(small, headings[1])))
+    picture = Image.new("RGB", sheet.size, PAPER)
     draw = ImageDraw.Draw(picture)
-    _say(draw, (MARGIN, MARGIN), head_lines[0], title, INK)
-    _say(draw, (MARGIN, MARGIN + TITLE + 8), head_lines[1], small, FAINT)
-    left = MARGIN + label_width
-    for number, (row, words) in enumerate(zip(rows, captions, strict=True)):
-        y = top + number * step + (0 if alike else line)
-        name = _fitted(text, manifest.classes[number], label_width - 12)
-        _say(draw, (MARGIN, y + (cell.height - TEXT) // 2), name, text, INK)
+    say(draw, (MARGIN, MARGIN), headings[0], title, INK)
+    say(draw, (MARGIN, MARGIN + TITLE + 8), headings[1], small, FAINT)
+    domains = [drawable(small, name) for name in (*manifest.domains, "mixed")]
+    for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):
+        left, y = sheet.corner(place)
+        say(draw, (left, y + max(0, sheet.cell[1] - TEXT) // 2), fitted(text, labels[number], label_width), text, INK)
         for column, index in enumerate(row):
-            x = left + column * (cell.width + GAP)
+            x = left + sheet.label + column * (sheet.cell[0] + GAP)
             pixels = bundle.images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
-            picture.paste(_scaled(Image.fromarray(pixels), cell), (x, y))
-            if number == 0 or not alike:
-                _say(draw, (x, y - line + 2), _fitted(small, words[column], cell.width), small, FAINT)
+            picture.paste(_scaled(Image.fromarray(pixels), sheet.cell), (x, y))
+            if sheet.captions or place % sheet.rows == 0:
+                name = domains[captions[place][column]]
+                say(draw, (x, y - LINE + 2), fitted(small, name, sheet.cell[0]), small, FAINT)
     return picture
 
 
@@ -85,14 +73,16 @@ def save_png(image: Image.Image, path: Path, overwrite: bool = False) -> None:
     write_atomically(path, data.getvalue(), overwrite=overwrite)
 
 
-def _rows(bundle: Bundle) -> list[list[int]]:
-    """Indices of each class's images, by domain and then by index."""
+def _rows(bundle: Bundle, numbers: Sequence[int], columns: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Indices of at most `columns` images of each class in `numbers`, by domain and then by index; their domains."""
     domains = bundle.domains.tolist()
-    rows: list[list[int]] = [[] for _ in bundle.manifest.classes]
+    by_class: list[list[int]] = [[] for _ in bundle.manifest.classes]
     for index, label in enumerate(bundle.labels.tolist()):
-        rows[label].append(index)
+        by_class[label].append(index)
     last = len(bundle.manifest.domains)
-    return [sorted(row, key=lambda i: (domains[i] if domains[i] >= 0 else last, i)) for row in rows]
+    ordered = [sorted(by_class[n], key=lambda i: (domains[i] if domains[i] >= 0 else last, i)) for n in numbers]
+    rows = [_selection(row, domains, columns) for row in ordered]
+    return rows, [[domains[index] for index in row] for row in rows]
 
 
 def _selection(row: Sequence[int], domains: Sequence[int], columns: int) -> list[int]:
@@ -105,53 +95,27 @@ def _selection(row: Sequence[int], domains: Sequence[int], columns: int) -> list
     return [index for index in row if index in kept]
 
 
-def _cell(width: int, height: int, ipc: int, rows: int) -> _Cell:
-    side = max(width, height)
-    factor = max(1, round(CELL / side))
-    shrink = max(1, side // CELL)
-    w, h = width * factor // shrink, height * factor // shrink
-    affordable = MOST_PIXELS // (rows * (h + GAP) * (w + GAP))
-    return _Cell(max(1, w), max(1, h), factor, max(1, min(ipc, MOST_COLUMNS, affordable)))
+def _scaled(image: Image.Image, cell: tuple[int, int]) -> Image.Image:
+    smooth = cell[0] < image.width or cell[1] < image.height
+    return image.resize(cell, Image.Resampling.BOX if smooth else Image.Resampling.NEAREST)
 
 
-def _scaled(image: Image.Image, cell: _Cell) -> Image.Image:
-    smooth = cell.width < image.width or cell.height < image.height
-    return image.resize((cell.width, cell.height), Image.Resampling.BOX if smooth else Image.Resampling.NEAREST)
+def _label(font: Font, number: int, name: str) -> str:
+    shown = drawable(font, name)
+    return f"{number}: {shown}" if "\\" in shown and "\\" not in name else shown
 
 
-def _head(bundle: Bundle, columns: int) -> tuple[str, str]:
+def _title(bundle: Bundle) -> str:
+    return printable(f"{bundle.manifest.source.dataset}, {bundle.manifest.method.name}", length=80)
+
+
+def _facts(bundle: Bundle, sheet: Sheet) -> str:
     m = bundle.manifest
-    shown = f"{m.images.ipc} per class" if columns == m.images.ipc else f"{columns} of {m.images.ipc} per class shown"
+    shown = f"{m.images.ipc} per class"
+    if sheet.columns < m.images.ipc:
+        shown = f"{sheet.columns} of {m.images.ipc} per class shown"
+    if sheet.classes < len(m.classes):
+        shown += f", {sheet.classes:,} of {len(m.classes):,} classes shown"
     size = f"{m.images.width} x {m.images.height} px"
     target = f"target {m.target} (not used)" if m.target else "no target held out"
-    return (
-        printable(f"{m.source.dataset}, {m.method.name}", length=80),
-        printable(f"{m.images.count} images, {shown}, {size}; sources {', '.join(m.domains)}; {target}; id {m.id}"),
-    )
-
-
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
-
-
-def _width(font: Font, text: str) -> int:
-    return math.ceil(font.getlength(_drawable(font, text)))
-
-
-def _fitted(font: Font, text: str, width: int) -> str:
-    """`text`, cut so that it fits into `width` pixels."""
-    if _width(font, text) <= width:
-        return text
-    kept = len(text)
-    while kept > 1 and _width(font, text[:kept] + "..") > width:
-        kept -= 1
-    return text[:kept] + ".."
-
-
-def _drawable(font: Font, text: str) -> str:
-    # Pillow's bitmap font, used when it was built without FreeType, knows Latin-1 only and raises otherwise.
-    return text if isinstance(font, ImageFont.FreeTypeFont) else text.encode("latin-1", "replace").decode("latin-1")
-
-
-def _say(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: Font, ink: tuple[int, int, int]) -> None:
-    draw.text(at, _drawable(font, text), font=font, fill=ink)
+    return printable(f"{m.images.count} images, {shown}, {size}; sources {', '.join(m.domains)}; {target}; id {m.id}")

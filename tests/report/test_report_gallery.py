@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from dgdd_cli.bundle.manifest import BundleFacts
 from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.errors import UsageError
-from dgdd_cli.report.gallery import MOST_COLUMNS, MOST_PIXELS, gallery, save_png
+from dgdd_cli.report.gallery import gallery, save_png
+from dgdd_cli.report.sheet import MOST_COLUMNS, MOST_PIXELS, MOST_SIDE, arrange, cell_of, in_bands
 
 
 def bundle_with(
@@ -107,24 +111,95 @@ def test_many_images_per_class_are_selected_evenly_over_the_domains(tmp_path: Pa
     assert row == sorted(row)
 
 
-@pytest.mark.parametrize(("count", "ipc", "size"), [(300, 10, 8), (3, 1, 400), (1, 1, 1)])
-def test_the_picture_stays_within_its_limit(tmp_path: Path, count: int, ipc: int, size: int) -> None:
+@pytest.mark.parametrize(("count", "ipc", "size"), [(345, 1, 8), (300, 10, 8), (60, 3, 100), (3, 1, 400), (1, 1, 1)])
+def test_the_picture_can_be_opened_and_looked_at(tmp_path: Path, count: int, ipc: int, size: int) -> None:
+    """Viewers refuse long sides; a strip of 483 x 40,444 pixels shows nothing even where it opens."""
     bundle = bundle_with(
         tmp_path, classes=[f"class {i}" for i in range(count)], ipc=ipc, domains=[0] * count * ipc, size=size
     )
     picture = gallery(bundle)
     assert picture.mode == "RGB"
-    assert picture.width * picture.height < 1.5 * MOST_PIXELS
-    assert picture.height > count * 50
+    assert max(picture.size) <= 16_000
+    assert picture.width * picture.height <= 40_000_000
+    assert picture.height <= max(2000, 1.5 * picture.width)
+    assert picture.width <= max(2000, 3 * picture.height)
+
+
+def test_many_classes_stand_side_by_side(tmp_path: Path) -> None:
+    bundle = bundle_with(tmp_path, classes=[f"{i:02d}" for i in range(40)], ipc=1, domains=[0] * 40)
+    assert blocks(gallery(bundle)) == [[row, row + 14, row + 28] for row in range(12)] + [[12, 26], [13, 27]]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    classes=st.integers(1, 30_000),
+    ipc=st.integers(1, 500),
+    width=st.integers(1, 2000),
+    height=st.integers(1, 2000),
+    label=st.integers(20, 192),
+    alike=st.booleans(),
+)
+def test_every_sheet_is_within_the_limits(
+    classes: int, ipc: int, width: int, height: int, label: int, alike: bool
+) -> None:
+    sheet = arrange(classes, ipc, cell_of(width, height), label=label, head=60, least_row=16)
+    if alike:
+        sheet = in_bands(replace(sheet, captions=False))
+    w, h = sheet.size
+    assert max(w, h) <= MOST_SIDE
+    assert w * h <= MOST_PIXELS
+    assert 1 <= sheet.columns <= min(ipc, MOST_COLUMNS)
+    assert 1 <= sheet.classes <= classes
+    assert sheet.classes == classes or sheet.columns == 1
+    corners = [sheet.corner(place) for place in range(sheet.classes)]
+    assert len(set(corners)) == sheet.classes
+    assert max(x for x, _ in corners) + sheet.band <= w
+    assert max(y for _, y in corners) + sheet.cell[1] <= h
+
+
+def test_classes_beyond_the_limit_are_selected_and_counted(tmp_path: Path) -> None:
+    sheet = arrange(20_000, 3, (96, 96), label=100, head=60, least_row=16)
+    assert sheet.columns == 1
+    assert 1000 < sheet.classes < 20_000
+
+
+def label_of(folder: Path, name: str) -> np.ndarray:
+    """The pixels of a class's name in the gallery, whose other class has a longer one."""
+    folder.mkdir()
+    picture = gallery(bundle_with(folder, classes=[name, "the longer name of all"], ipc=1, domains=[0, 0]))
+    pixels = np.asarray(picture)
+    coloured = (pixels[..., 2] == 128) & (pixels[..., 0] == 0) & (pixels[..., 1] == 255)
+    top, left = (int(places.min()) for places in np.nonzero(coloured))
+    return pixels[top : top + 96, :left]
+
+
+def test_letters_of_any_script_can_be_told_apart(tmp_path: Path) -> None:
+    names = ["ß", "é", "Ж", "ω", "א", "猫", "犬", "🦊", "🦁", "a", "\ue000"]
+    labels = [label_of(tmp_path / str(i), name) for i, name in enumerate(names)]
+    for i, one in enumerate(labels):
+        for j, other in enumerate(labels[:i]):
+            assert not np.array_equal(one, other), (names[i], names[j])
+    assert np.array_equal(label_of(tmp_path / "composed", "e\u0301"), labels[1])
+
+
+def test_letters_that_the_font_lacks_are_given_by_code(tmp_path: Path) -> None:
+    """The code stands behind the number of the class, since a long name in codes is cut."""
+    assert np.array_equal(label_of(tmp_path / "1", "猫"), label_of(tmp_path / "2", "0: \\u732b"))
+    assert np.array_equal(label_of(tmp_path / "3", "é🦊"), label_of(tmp_path / "4", "0: é\\U0001f98a"))
 
 
 def test_names_in_any_script_and_length(tmp_path: Path) -> None:
-    names = ["猫", "é" * 200, "ok", "🦊", "a" * 255]
-    gallery(bundle_with(tmp_path, classes=names, ipc=1, domains=[0] * 5))
+    names = ["猫", "é" * 200, "ok", "🦊", "a" * 255, "猫" * 255]
+    gallery(bundle_with(tmp_path, classes=names, ipc=1, domains=[0] * 6))
 
 
 def test_the_bitmap_font_of_a_pillow_without_freetype(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bitmap = ImageFont.load_default_imagefont()
+
+    def without_freetype(*arguments: object, **more: object) -> None:
+        raise ImportError("The _imagingft C module is not installed")
+
+    monkeypatch.setattr(ImageFont, "truetype", without_freetype)
     monkeypatch.setattr(ImageFont, "load_default", lambda size: bitmap)
     bundle = bundle_with(tmp_path, classes=["猫", "b"], ipc=1, domains=[0, 0])
     assert blocks(gallery(bundle)) == [[0], [1]]
