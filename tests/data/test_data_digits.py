@@ -115,7 +115,7 @@ def test_every_font_has_ten_different_digits(name: str) -> None:
 
 
 def test_missing_fonts_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(digits.matplotlib, "get_data_path", lambda: str(tmp_path))
+    monkeypatch.setattr(digits, "font_folder", lambda: tmp_path)
     with pytest.raises(DataError, match="DejaVuSans, ") as caught:
         draw_digits(["typeset"], 16)
     assert "matplotlib" in str(caught.value.hint)
