@@ -24,7 +24,7 @@ def check_name(name: str) -> str:
     if not name.strip():
         raise ValueError("is blank")
     if len(name) > NAME_LENGTH:
-        raise ValueError(f"is {len(name)} characters long (at most {NAME_LENGTH})")
+        raise ValueError(f"is {plural(len(name), 'character')} long (at most {NAME_LENGTH})")
     if any(map(_is_unprintable, name)):
         raise ValueError(f"holds control characters: {printable(name)}")
     return name
@@ -33,7 +33,7 @@ def check_name(name: str) -> str:
 def check_text(text: str) -> str:
     """`text` itself, which unlike a name may be empty and span lines; raises ValueError as `check_name` does."""
     if len(text) > TEXT_LENGTH:
-        raise ValueError(f"is {len(text)} characters long (at most {TEXT_LENGTH})")
+        raise ValueError(f"is {plural(len(text), 'character')} long (at most {TEXT_LENGTH})")
     if any(_is_unprintable(c) for c in text if c not in "\n\t"):
         raise ValueError(f"holds control characters: {printable(text)}")
     return text
@@ -43,6 +43,11 @@ def printable(text: str, *, length: int = 200) -> str:
     """`text` on one line, all that is not printable written as escapes, cut to `length` characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:length])
     return shown if max(len(shown), len(text)) <= length else shown[: length - 1] + "…"
+
+
+def plural(count: int, one: str, several: str | None = None) -> str:
+    """`count` with its noun: "1 image", "2,000 images"; `several` where an s does not make the plural."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def canonical_json(value: Any) -> str:

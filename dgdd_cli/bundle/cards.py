@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from dgdd_cli.bundle.manifest import Manifest
-from dgdd_cli.text import printable
+from dgdd_cli.text import plural, printable
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -91,7 +91,7 @@ def croissant(manifest: Manifest, metadata_sha256: str) -> str:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": f"{m.source.dataset}-{m.method.name}-{m.id}",
-        "description": f"{m.images.ipc} synthetic images per class distilled from {m.source.dataset} "
+        "description": f"{plural(m.images.ipc, 'synthetic image')} per class distilled from {m.source.dataset} "
         f"({', '.join(m.domains)}) with {m.method.name}.",
         "version": m.id,
         "license": m.source.licence,

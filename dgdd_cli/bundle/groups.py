@@ -18,6 +18,7 @@ from dgdd_cli.bundle.manifest import Block, Count, Identifier, Name, Seed, Sha25
 from dgdd_cli.bundle.read import check_hashes, check_range
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import plural
 
 SCHEMA = "dgdd.groups/1"
 
@@ -129,8 +130,8 @@ def passed_checks(file: GroupsFile) -> list[str]:
     return [
         f"schema: {file.manifest.schema_name}, no unknown or duplicate field",
         f"tensors: exactly {', '.join(sorted(file.manifest.hashes))}, dtypes and shapes as stated",
-        f"counts: {len(file)} images in {file.manifest.groups} groups, sizes recounted",
-        f"hashes: sha256 of {len(file.manifest.hashes)} tensors",
+        f"counts: {plural(len(file), 'image')} in {plural(file.manifest.groups, 'group')}, sizes recounted",
+        f"hashes: sha256 of {plural(len(file.manifest.hashes), 'tensor')}",
         f"id: {file.manifest.id}, recomputed from the manifest",
     ]
 
@@ -157,14 +158,17 @@ def check_groups_match(file: GroupsFile, dataset: DomainDataset) -> None:
     elif manifest.dataset == dataset.name and manifest.domains != dataset.domain_names:
         why = f"made for the domains {', '.join(manifest.domains)}, not {', '.join(dataset.domain_names)}"
     else:
-        why = f"made for another dataset ({manifest.dataset}, {len(file)} images), not {dataset.name} ({len(dataset)})"
+        other = f"{manifest.dataset}, {plural(len(file), 'image')}"
+        why = f"made for another dataset ({other}), not {dataset.name} ({len(dataset)})"
     raise DataError(f"{file.path}: these groups were {why}", hint=hint)
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], manifest: GroupsManifest) -> None:
     groups, centroids = tensors["groups"], tensors["centroids"]
     if centroids.shape[0] != manifest.groups or centroids.shape[1] == 0:
-        raise ValueError(f"the tensor 'centroids' has shape {tuple(centroids.shape)} for {manifest.groups} groups")
+        raise ValueError(
+            f"the tensor 'centroids' has shape {tuple(centroids.shape)} for {plural(manifest.groups, 'group')}"
+        )
     check_range("groups", groups, 0, manifest.groups)
     if tuple(_sizes(groups, manifest.groups)) != manifest.sizes:
         raise ValueError("the sizes in its manifest are not those of its groups")

@@ -13,6 +13,7 @@ from dgdd_cli.bundle.container import invalid, read_container, tensor_sha256
 from dgdd_cli.bundle.layout import check_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import plural
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,13 +72,14 @@ def verify_bundle(path: str | Path) -> list[str]:
 def passed_checks(bundle: Bundle) -> list[str]:
     """What loading this bundle has checked, one line each."""
     manifest = bundle.manifest
+    classes = plural(len(manifest.classes), "class", "classes")
     optional = [name for name in ("soft_labels", "groups") if name in manifest.hashes]
     return [
         f"schema: {manifest.schema_name}, no unknown or duplicate field",
         f"tensors: exactly {', '.join(['images', 'labels', 'domains', *optional])}, dtypes and shapes as stated",
-        f"counts: {len(bundle)} images = {manifest.images.ipc} per class x {len(manifest.classes)} classes",
-        f"ranges: labels within {len(manifest.classes)} classes, domains within {len(manifest.domains)} sources",
-        f"hashes: sha256 of {len(manifest.hashes)} tensors",
+        f"counts: {plural(len(bundle), 'image')} = {manifest.images.ipc} per class x {classes}",
+        f"ranges: labels within {classes}, domains within {plural(len(manifest.domains), 'source')}",
+        f"hashes: sha256 of {plural(len(manifest.hashes), 'tensor')}",
         f"id: {manifest.id}, recomputed from the manifest",
     ]
 
@@ -104,7 +106,7 @@ def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
     if "soft_labels" in tensors and not bool(torch.isfinite(tensors["soft_labels"]).all()):
         raise ValueError("the tensor 'soft_labels' holds NaN or infinite values")
     if not bool((torch.bincount(tensors["labels"], minlength=classes) == stated.ipc).all()):
-        raise ValueError(f"not every class has {stated.ipc} images")
+        raise ValueError(f"not every class has {plural(stated.ipc, 'image')}")
 
 
 def check_range(name: str, tensor: Tensor, low: int, high: int) -> None:

@@ -29,6 +29,7 @@ from dgdd_cli.cli.options import (
     output_from,
 )
 from dgdd_cli.errors import UsageError
+from dgdd_cli.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -226,8 +227,9 @@ def _report(document: dict[str, Any]) -> Group:
     silhouette, purity = document["silhouette"], document["purity"]
     said = "undefined (one group)" if silhouette is None else f"{silhouette:.3f}"
     summary = (
-        f"{document['groups_file']}: {len(document['groups'])} groups of {document['images']} images of "
-        f"{document['dataset']} ({', '.join(document['domains'])}), {document['features']}"
+        f"{document['groups_file']}: {plural(len(document['groups']), 'group')} of "
+        f"{plural(document['images'], 'image')} of {document['dataset']} "
+        f"({', '.join(document['domains'])}), {document['features']}"
     )
     figures = f"silhouette {said}; purity against classes {purity['class']:.3f}, domains {purity['domain']:.3f}"
     return Group(table, cell(summary), cell(figures))

@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dgdd_cli.text import plural
+
 if TYPE_CHECKING:
     from dgdd_cli.bundle.manifest import Manifest
     from dgdd_cli.config import Distillation
@@ -39,9 +41,9 @@ def result_line(document: dict[str, Any]) -> str:
     """The same in one line: where the bundle lies, what it holds, and what it was made of."""
     held = f"{document['target']} held out" if document["target"] else "no domain held out"
     return (
-        f"{document['bundle']}: {document['images']} images, {document['ipc']} per class, {document['method']} on "
-        f"{document['dataset']} ({', '.join(document['sources'])}; {held}), {document['steps']} steps, "
-        f"peak memory {document['peak_memory_bytes'] / 2**30:.2f} GiB"
+        f"{document['bundle']}: {plural(document['images'], 'image')}, {document['ipc']} per class, "
+        f"{document['method']} on {document['dataset']} ({', '.join(document['sources'])}; {held}), "
+        f"{plural(document['steps'], 'step')}, peak memory {document['peak_memory_bytes'] / 2**30:.2f} GiB"
     )
 
 

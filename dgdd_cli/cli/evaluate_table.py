@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dgdd_cli.cli.output import cell
+from dgdd_cli.text import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,10 +52,10 @@ def _caption(document: dict[str, Any]) -> str:
     protocol = document["protocol"]
     return (
         f"{document['dataset']} at {document['image_size']} px; protocol {protocol['name']}: "
-        f"{protocol['epochs']} epochs (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, "
+        f"{plural(protocol['epochs'], 'epoch')} (whole: {protocol['whole_epochs']}), batch {protocol['batch']}, "
         f"SGD {protocol['rate']:g}, trainer {_trainer(protocol)}, {protocol['augment']}, {protocol['precision']}, "
         f"score of the {protocol['selection']} epoch; "
-        f"mean ± std over {document['repeats']} trainings (of a baseline: each on newly drawn images)"
+        f"mean ± std over {plural(document['repeats'], 'training')} (of a baseline: each on newly drawn images)"
     )
 
 

@@ -25,6 +25,7 @@ from dgdd_cli.cli.options import (
 )
 from dgdd_cli.cli.output import Output
 from dgdd_cli.errors import DataError, GateFailed, UsageError
+from dgdd_cli.text import plural
 
 if TYPE_CHECKING:
     from dgdd_cli.bundle.groups import GroupsFile
@@ -197,7 +198,7 @@ def _bundle_rows(bundle: Bundle, per_domain: Mapping[str, int]) -> Rows:
         *((f"  {key}", value) for key, value in _flat(m.method.settings)),
         ("images", f"{m.images.count}, {m.images.ipc} per class, {m.images.height} x {m.images.width} pixels"),
         ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),
-        ("sources", ", ".join(f"{name} ({count} images)" for name, count in per_domain.items())),
+        ("sources", ", ".join(f"{name} ({plural(count, 'image')})" for name, count in per_domain.items())),
         ("target", m.target or "none held out"),
         ("seed", m.seed),
         ("steps", m.steps),
@@ -206,7 +207,7 @@ def _bundle_rows(bundle: Bundle, per_domain: Mapping[str, int]) -> Rows:
         ("groups", "yes" if bundle.groups is not None else "no"),
         ("software", ", ".join(f"{name} {version}" for name, version in m.software.items())),
         ("device", f"{m.device.type} ({m.device.name})"),
-        ("dataset", f"{m.source.dataset}, {counted:,} images" if counted else m.source.dataset),
+        ("dataset", f"{m.source.dataset}, {plural(counted, 'image')}" if counted else m.source.dataset),
         ("fingerprint", m.source.fingerprint),
         ("licence", m.source.licence),
         ("citation", m.source.citation),
@@ -217,10 +218,10 @@ def _groups_rows(file: GroupsFile) -> Rows:
     m = file.manifest
     return [
         ("id", m.id),
-        ("dataset", f"{m.dataset}, {len(file):,} images at {m.image_size} pixels"),
+        ("dataset", f"{m.dataset}, {plural(len(file), 'image')} at {m.image_size} pixels"),
         ("groups", f"{m.groups}, found " + ("within each class" if m.per == "class" else "over the whole set")),
         ("sizes", f"{min(m.sizes):,} to {max(m.sizes):,}: {_listed([f'{size:,}' for size in m.sizes])}"),
-        ("features", f"{m.features}, {file.centroids.shape[1]:,} numbers an image"),
+        ("features", f"{m.features}, {plural(file.centroids.shape[1], 'number')} an image"),
         ("silhouette", "not measured" if m.silhouette is None else f"{m.silhouette:.3f}"),
         ("purity", f"{m.purity_class:.3f} by class, {m.purity_domain:.3f} by domain"),
         ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),

@@ -14,6 +14,7 @@ from rich.table import Table
 from dgdd_cli import __version__
 from dgdd_cli.cli.output import cell
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import plural
 
 _PACKAGES = (
     *("torch", "torchvision", "triton", "safetensors", "numpy", "pillow", "scikit-learn", "matplotlib"),
@@ -99,7 +100,7 @@ def _devices() -> list[dict[str, Any]]:
 def _device_words(device: Mapping[str, Any]) -> str:
     words = f"{device['type']}: {device['name']}"
     if "threads" in device:
-        words += f", {device['threads']} threads"
+        words += f", {plural(device['threads'], 'thread')}"
     if "memory_bytes" in device:
         words += f", {device['memory_bytes'] / 2**30:.0f} GiB, compute capability {device['capability']}"
     return words

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.errors import DataError, UnknownName
-from dgdd_cli.text import check_name, printable
+from dgdd_cli.text import check_name, plural, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class DomainDataset:
             if index.dtype != torch.int64 or index.shape != (n,):
                 raise DataError(f"{self.name}: {what} must be int64 ({n},), got {index.dtype} {tuple(index.shape)}")
             if n and (int(index.min()) < 0 or int(index.max()) >= len(names)):
-                raise DataError(f"{self.name}: {what} out of range for {len(names)} names")
+                raise DataError(f"{self.name}: {what} out of range for {plural(len(names), 'name')}")
 
     def __len__(self) -> int:
         return self.images.shape[0]

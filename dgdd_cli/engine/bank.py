@@ -25,6 +25,7 @@ from dgdd_cli.engine.in_use import held_while, hold, lock_shared, map_held
 from dgdd_cli.engine.memory import free_memory_bytes
 from dgdd_cli.errors import DataError, DgddError, UsageError
 from dgdd_cli.progress import Progress
+from dgdd_cli.text import plural
 
 SCHEMA = "dgdd.bank/1"
 HASHED_AT_ONCE = 2**24
@@ -164,7 +165,7 @@ def _placement(size: int, count: int, free: float, shelf: Shelf | None, note: Ca
         return size <= room
     most = int(max(free / 2, room) // max(1, size // count))
     raise UsageError(
-        f"a bank of {count} probes needs {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory and "
+        f"a bank of {plural(count, 'probe')} needs {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory and "
         f"{room / 2**30:.1f} GiB of disk are free",
         hint=f"--probes bank:{most}, or --probes fresh" if most else "--probes fresh",
     )

@@ -19,6 +19,7 @@ from dgdd_cli.risk.kmeans import kmeans
 from dgdd_cli.risk.merge import merge_small
 from dgdd_cli.risk.purity import purity
 from dgdd_cli.risk.silhouette import distances, sample_rows, silhouette_within
+from dgdd_cli.text import plural
 
 Per = Literal["all", "class"]
 AUTO_RANGE = range(2, 11)  # the numbers of groups that `auto` compares
@@ -82,7 +83,7 @@ def group_dataset(
     DataError for a dataset without images.
     """
     if isinstance(minimum, int) and minimum < 1:
-        raise UsageError(f"the smallest group cannot have {minimum} images", hint="--minimum 5")
+        raise UsageError(f"the smallest group cannot have {plural(minimum, 'image')}", hint="--minimum 5")
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no images to group")
     parts = _parts(dataset, per)
@@ -182,7 +183,7 @@ def _check_number(groups: int, parts: list[_Part]) -> None:
     if groups > len(smallest.rows):
         count = len(smallest.rows)
         raise UsageError(
-            f"{groups} groups are more than the {count} image{'s' if count > 1 else ''} of {smallest.name}",
+            f"{groups} groups are more than the {plural(count, 'image')} of {smallest.name}",
             hint=f"--groups {count} or fewer, or --groups auto",
         )
 
@@ -193,15 +194,14 @@ def _notes(dataset: DomainDataset, parts: list[_Part], found: list[_Found], per:
             yield f"class {dataset.class_names[c]!r} has no images and gets no group"
     for part, own in zip(parts, found, strict=True):
         if own.missing:
-            yield f"{part.name}: {own.missing} groups fewer, because it has too few different images"
+            yield f"{part.name}: {plural(own.missing, 'group')} fewer, because it has too few different images"
     merged = [own for own in found if own.given_up]
     if merged:
         limits = sorted({own.minimum for own in merged})
         limit = f"{limits[0]}" if len(limits) == 1 else f"{limits[0]} to {limits[-1]} (by class)"
         total = sum(own.given_up for own in merged)
-        what = "1 group" if total == 1 else f"{total} groups"
         done = "was merged into its neighbour" if total == 1 else "were merged into their neighbours"
-        yield f"{what} with fewer than {limit} images {done}"
+        yield f"{plural(total, 'group')} with fewer than {limit} images {done}"
     if all(len(own.centroids) == 1 for own in found):
         what = "class is one group" if per == "class" else "image is in one group"
         yield f"every {what}: a risk over {'the groups of a class' if per == 'class' else 'groups'} is the mean"

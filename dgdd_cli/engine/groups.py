@@ -19,6 +19,7 @@ from dgdd_cli.engine.grouping import smallest_group
 from dgdd_cli.engine.kept_groups import Kind, kept_groups
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.text import plural
 
 NAMED = ("domain", "class-domain")
 # Of `kmeans:K`, as in the paper. No features find every rare style: of PACS the spectrum finds sketches and pixels the
@@ -82,7 +83,7 @@ def _groups(
     sizes = torch.bincount(assignments, minlength=len(kept))
     said = list(notes)
     if alone := [name for name, size in zip(kept, sizes.tolist(), strict=True) if size == 1]:
-        counted = _counted(alone, "group has", "groups have")
+        counted = plural(len(alone), "group has", "groups have")
         said.append(f"{counted} a single image, which a risk may chase: {_few(alone)}")
     classes = len(dataset.labels.unique())
     if len(kept) == 1:
@@ -101,7 +102,7 @@ def _of_file(dataset: DomainDataset, spec: str) -> Groups:
     file = read_groups(path)
     check_groups_match(file, dataset)
     empty = sum(size == 0 for size in file.manifest.sizes)
-    notes = [f"{empty} of the {file.manifest.groups} groups in {path} hold no image and are left out"] if empty else []
+    notes = [f"left out for want of images: {empty} of the {file.manifest.groups} groups in {path}"] if empty else []
     classes = file.group_classes
     names = [f"group {g + 1}" for g in range(file.manifest.groups)] if classes is None else _within(dataset, classes)
     return _groups(dataset, file.groups, names, within_class=classes is not None, notes=notes)
@@ -125,7 +126,7 @@ def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Path | None
     if number > fewest:
         where = dataset.class_names[int((counts == fewest).nonzero()[0])]
         raise UsageError(
-            f"{number} groups are more than the {fewest} image{'s' if fewest > 1 else ''} of class {where!r}",
+            f"{number} groups are more than the {plural(fewest, 'image')} of class {where!r}",
             hint=f"--groups kmeans:{fewest} or fewer",
         )
     found = kept_groups(dataset, Kind(number, "class", FEATURES, seed, smallest_group), cache=cache, progress=progress)
@@ -145,22 +146,18 @@ def _shortfalls(dataset: DomainDataset, number: int, formed: Tensor, counts: Ten
         if not 0 < have < number:
             continue
         if count < 2 * smallest_group(count):
-            tiny.append(f"{name} ({count} images)")
+            tiny.append(f"{name} ({plural(count, 'image')})")
         else:
-            merged.append(f"{name} ({have} groups)")
+            merged.append(f"{name} ({plural(have, 'group')})")
     notes = []
     if tiny:
-        said = _counted(tiny, "class has", "classes have")
+        said = plural(len(tiny), "class has", "classes have")
         notes.append(f"{said} too few images for two groups of at least 25, one group is left: {_few(tiny)}")
     if merged:
-        said = _counted(merged, "class has", "classes have")
+        said = plural(len(merged), "class has", "classes have")
         why = "those below 25 images or 0.5 % of the class were merged into the nearest"
         notes.append(f"{said} fewer than {number} groups, because {why}: {_few(merged)}")
     return notes
-
-
-def _counted(names: Sequence[str], one: str, several: str) -> str:
-    return f"{len(names)} {one if len(names) == 1 else several}"
 
 
 def _few(names: Sequence[str]) -> str:

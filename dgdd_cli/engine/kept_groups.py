@@ -26,6 +26,7 @@ from dgdd_cli.engine.grouping import Grouping, Per, group_dataset
 from dgdd_cli.engine.software import software
 from dgdd_cli.errors import DataError, DgddError
 from dgdd_cli.progress import Progress
+from dgdd_cli.text import plural
 
 _VERSION = 2  # to be raised whenever the same images get other groups
 
@@ -148,8 +149,12 @@ def _verified(path: Path, dataset: DomainDataset, kind: Kind) -> GroupsFile:
     if (made.per, made.seed) != (kind.per, kind.seed) or (classes is None) != (kind.per == "all"):
         raise DataError(f"{path} holds groups of another kind (per {made.per}, seed {made.seed})")
     if made.features != describe(dataset, kind.features) or 0 in made.sizes:
-        raise DataError(f"{path} holds groups of another kind ({made.features}, smallest of {min(made.sizes)} images)")
+        raise DataError(
+            f"{path} holds groups of another kind ({made.features}, smallest of {plural(min(made.sizes), 'image')})"
+        )
     most = made.groups if classes is None else int(torch.bincount(classes).max())
     if most > kind.number:
-        raise DataError(f"{path} holds {most} groups{'' if classes is None else ' of a class'}, not {kind.number}")
+        raise DataError(
+            f"{path} holds {plural(most, 'group')}{'' if classes is None else ' of a class'}, not {kind.number}"
+        )
     return file

@@ -24,6 +24,7 @@ from dgdd_cli.engine.software import arithmetic
 from dgdd_cli.engine.views import Partition, View, image_features, make_view, subset_features
 from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import Progress
+from dgdd_cli.text import plural
 
 VIEWS_KEPT = 256  # networks of a bank that stay built; others are drawn again when their turn comes
 
@@ -101,7 +102,7 @@ def probe_source(
         return sampled
     if settings.bank_size < ranks.size:
         raise UsageError(
-            f"a bank of {settings.bank_size} probes is too small for {ranks.size} ranks",
+            f"a bank of {plural(settings.bank_size, 'probe')} is too small for {ranks.size} ranks",
             hint=f"--probes bank:{ranks.size} or more",
         )
     mine = range(settings.bank_size)[ranks.rank :: ranks.size][:steps]

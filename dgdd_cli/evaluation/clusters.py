@@ -8,6 +8,7 @@ from pathlib import Path
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.kept_groups import KeptGroups, Kind, kept_groups
 from dgdd_cli.progress import Progress
+from dgdd_cli.text import plural
 
 SEED = 0  # the clusters belong to the images, not to a run: --seed does not move them
 
@@ -25,7 +26,7 @@ def clusters_of(
 
     `note` hears whether they were made or found, `warn` why kept ones could not be used or new ones not be kept.
     """
-    what = f"{number} clusters of {', '.join(dataset.domain_names)}"
+    what = f"{plural(number, 'cluster')} of {', '.join(dataset.domain_names)}"
     found = kept_groups(dataset, Kind(number, "all", "pixels", SEED), cache=cache_dir, progress=progress)
     if found.refused:
         warn(f"the kept {what} cannot be used and are rebuilt: {found.refused}")

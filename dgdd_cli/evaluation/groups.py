@@ -16,6 +16,7 @@ from dgdd_cli.engine.groups import NAMED, find_groups
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.clusters import clusters_of
 from dgdd_cli.progress import Progress
+from dgdd_cli.text import plural
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +91,7 @@ def _clusters(
     smallest = min(targets, key=lambda target: len(targets[target]))
     if number > (fewest := len(targets[smallest])) > 0:
         raise UsageError(
-            f"{number} clusters are more than the {fewest} image{'s' if fewest > 1 else ''} of {smallest!r}",
+            f"{number} clusters are more than the {plural(fewest, 'image')} of {smallest!r}",
             hint=f"--groups kmeans:{fewest} or fewer",
         )
     names: list[str] = []

@@ -13,7 +13,7 @@ from dgdd_cli.bundle.atomic import write_atomically
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.report.lettering import Font, drawable, fitted, font_of, say, width_of
 from dgdd_cli.report.sheet import GAP, LINE, MARGIN, Sheet, arrange, cell_of, in_bands
-from dgdd_cli.text import printable
+from dgdd_cli.text import plural, printable
 
 TEXT, SMALL, TITLE = 14, 11, 18  # font sizes
 HEAD = MARGIN + TITLE + 8 + SMALL + 14
@@ -118,4 +118,6 @@ def _facts(bundle: Bundle, sheet: Sheet) -> str:
         shown += f", {sheet.classes:,} of {len(m.classes):,} classes shown"
     size = f"{m.images.width} x {m.images.height} px"
     target = f"target {m.target} (not used)" if m.target else "no target held out"
-    return printable(f"{m.images.count} images, {shown}, {size}; sources {', '.join(m.domains)}; {target}; id {m.id}")
+    return printable(
+        f"{plural(m.images.count, 'image')}, {shown}, {size}; sources {', '.join(m.domains)}; {target}; id {m.id}"
+    )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.text import plural
 
 _CHUNK_ROWS = 8192  # sums run in float32 within a block and in float64 across blocks
 _CHUNK_BYTES = 32 * 2**20  # working memory for one block of distances or differences
@@ -49,7 +50,8 @@ def kmeans(
     """
     if not 1 <= groups <= len(features):
         raise UsageError(
-            f"{groups} groups of {len(features)} points are not possible", hint=f"--groups 1 to {len(features)}"
+            f"{plural(groups, 'group')} of {plural(len(features), 'point')} cannot be made",
+            hint=f"--groups 1 to {len(features)}",
         )
     blocks = [features[rows].sum(0, dtype=torch.float64) for rows in _blocks(features, features.shape[1])]
     mean = (torch.stack(blocks).sum(0) / len(features)).float()

@@ -122,6 +122,13 @@ def test_people_see_a_table_with_the_protocol(bundle, shapes_folder, capsys):
         assert words in said
 
 
+def test_one_is_counted_in_the_singular(bundle, shapes_folder, capsys):
+    assert evaluate(bundle, shapes_folder, "--repeats", "1", "--epochs", "1") == 0
+    said = capsys.readouterr().out
+    assert "protocol dm: 1 epoch (" in said
+    assert "over 1 training (" in said
+
+
 def test_quiet_prints_the_number_alone(bundle, shapes_folder, capsys):
     assert evaluate(bundle, shapes_folder, "-q") == 0
     captured = capsys.readouterr()

@@ -100,7 +100,7 @@ def test_the_summary_names_everything(bundle: Path, capsys: pytest.CaptureFixtur
         "surgery.pool",
         "4, 2 per class, 8 x 8 pixels",
         "2: cat, dog",
-        "photo (2 images), sketch (1 images), mixed (1 images)",
+        "photo (2 images), sketch (1 image), mixed (1 image)",
         "cartoon",
         "torch 2.15.0",
         "toy, 14 images",
