@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dgdd_cli.config.settings import Name, NotNegative, Positive, Settings
-from dgdd_cli.errors import UnknownName, UsageError
+from dgdd_cli.errors import UsageError
 
 Tail = Annotated[float, Field(gt=0, le=1)]
 Mixing = Annotated[float, Field(gt=0, le=1)]
@@ -44,8 +44,7 @@ class MixStyle(Settings):
     alpha: Mixing = 0.1
 
 
-TRAINER_TABLES = ("groupdro", "cvar", "mixup", "coral", "mixstyle")  # erm has no settings
-TRAINER_NAMES = ("erm", *TRAINER_TABLES)
+TRAINER_TABLES = ("groupdro", "cvar", "mixup", "coral", "mixstyle")  # the trainers that have settings
 
 
 class Protocol(Settings):
@@ -85,13 +84,6 @@ class Protocol(Settings):
             return {values["trainer"]: {}} | values
         return values
 
-    @field_validator("trainer")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in TRAINER_NAMES:
-            raise UnknownName("trainer", name, TRAINER_NAMES)
-        return name
-
     @field_validator(*TRAINER_TABLES)
     @classmethod
     def _of_the_trainer(cls, table: Settings | None, info: ValidationInfo) -> Settings | None:
@@ -105,5 +97,5 @@ class Protocol(Settings):
 
     @property
     def trainer_settings(self) -> Settings | None:
-        """The table of the chosen trainer; None for erm."""
+        """The table of the chosen trainer; None where it has no settings."""
         return getattr(self, self.trainer) if self.trainer in TRAINER_TABLES else None

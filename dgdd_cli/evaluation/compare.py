@@ -17,7 +17,7 @@ from dgdd_cli.evaluation.kept_scores import Shelf, keep, recall
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
 from dgdd_cli.evaluation.train import predict
-from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains
+from dgdd_cli.evaluation.trainers import check_depth, check_domains, trainer_named
 from dgdd_cli.evaluation.trainings import trainings
 from dgdd_cli.networks import Network
 from dgdd_cli.progress import Progress, silent
@@ -135,7 +135,7 @@ def check_trainable(
     contestants: Sequence[Contestant], networks: Sequence[str], repeats: int, protocol: Protocol
 ) -> None:
     """Raise UsageError, before anything is trained, where the protocol's trainer cannot act."""
-    for contestant in contestants if TRAINERS[protocol.trainer].needs_domains else []:
+    for contestant in contestants if trainer_named(protocol.trainer).needs_domains else []:
         for repeat in range(repeats if contestant.kind == "baseline" else 1):
             check_domains(protocol.trainer, contestant.name, contestant.draw(repeat).domains)
     for network in networks:

@@ -13,7 +13,7 @@ from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.memory import free_memory_bytes
-from dgdd_cli.evaluation.trainers import TRAINERS
+from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.evaluation.trainers.trainer import Draws
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.synthesis.pixels import normalise, to_unit
@@ -84,7 +84,7 @@ def epoch(pool: Pool, protocol: Protocol, chances: Sequence[Chance]) -> Iterator
 
 
 def _drawn(pool: Pool, protocol: Protocol, begin: int, chance: Chance) -> list[_Own]:
-    trainer, settings = TRAINERS[protocol.trainer], protocol.trainer_settings
+    trainer, settings = trainer_named(protocol.trainer), protocol.trainer_settings
     order = torch.randperm(pool.size, generator=chance.batches) + begin
     return [
         _Own(

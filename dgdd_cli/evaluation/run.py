@@ -27,6 +27,7 @@ from dgdd_cli.evaluation.record import record, summarise
 from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target, targets_of
 from dgdd_cli.evaluation.together import choose_repeats
+from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
 
@@ -63,6 +64,7 @@ def evaluate_bundles(
     for name in request.networks:
         if name not in NETWORKS:
             raise UnknownName("network", name, NETWORKS)
+    trainer_named(request.protocol.trainer)
     check_baselines(request.baselines)
     check_corruptions(request.corruptions)
     if request.groups is not None:

@@ -14,7 +14,7 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of
 from dgdd_cli.evaluation.train import descend
-from dgdd_cli.evaluation.trainers import TRAINERS, Trainer
+from dgdd_cli.evaluation.trainers import Trainer, trainer_named
 from dgdd_cli.evaluation.trainers.trainer import Draws
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network
@@ -36,7 +36,7 @@ def choose_repeats(network: str, trainer: str, device: torch.device, repeats: in
         return Repeats(
             "one by one", f"{network} has batch normalisation, whose running statistics belong to one network"
         )
-    if (why := TRAINERS[trainer].alone) is not None:
+    if (why := trainer_named(trainer).alone) is not None:
         return Repeats("one by one", why)
     if device.type != "cuda":
         return Repeats("one by one", f"on {device.type} several trainings in lockstep are not clearly faster")
@@ -60,7 +60,7 @@ def train_together(
     `of` says which of the sets each network is trained on; without it there are R sets. The parameters become stacked
     tensors (R, ...) that one optimiser steps; SGD acts on each element, so that no network feels another.
     """
-    trainer = TRAINERS[protocol.trainer]
+    trainer = trainer_named(protocol.trainer)
     device = sets[0].labels.device
     of = range(len(sets)) if of is None else of
     for network in networks:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of, prepare, send
-from dgdd_cli.evaluation.trainers import TRAINERS
+from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network
 
@@ -34,7 +34,7 @@ def train(
     Each batch is augmented by one operation of the protocol's strategy with numbers of its own for every image. The
     rate drops once at half time, where momentum starts afresh. `tick` hears the number of each finished epoch.
     """
-    trainer, settings = TRAINERS[protocol.trainer], protocol.trainer_settings
+    trainer, settings = trainer_named(protocol.trainer), protocol.trainer_settings
     device = training.labels.device
     state = trainer.start(training.domains, num_domains).to(device)
     network.train()

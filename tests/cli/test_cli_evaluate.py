@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from dgdd_cli.__main__ import run
 from dgdd_cli.bundle.read import load_bundle
@@ -113,6 +114,22 @@ def test_the_baselines_of_the_first_paragraph_have_the_budget_of_the_bundle(bund
         assert (results[name]["repeats"], results[name]["epochs"]) == (own["repeats"], own["epochs"])
     assert [result["cached_repeats"] for result in found[1]] == [0, 2, 2, 2]
     assert [result["accuracy"] for result in found[1]] == [result["accuracy"] for result in found[0]]
+
+
+def test_a_new_trainer_is_named_where_trainers_are_and_nowhere_else(bundle, shapes_folder, capsys, monkeypatch):
+    from dgdd_cli.evaluation.trainers import TRAINERS, Trainer
+
+    def reversed_loss(network, images, labels, domains, draws, state, settings):
+        return -torch.nn.functional.cross_entropy(network(images), labels), state
+
+    found = []
+    monkeypatch.setitem(TRAINERS, "reversed", Trainer(reversed_loss))
+    for name in ("erm", "reversed"):
+        assert evaluate(bundle, shapes_folder, "--json", "--trainer", name, "--epochs", "8") == 0
+        document = document_of(capsys)
+        assert document["protocol"]["trainer"] == name
+        found.append(document["results"][0]["loss_cvar"]["mean"])
+    assert found[0] < found[1]
 
 
 def test_people_see_a_table_with_the_protocol(bundle, shapes_folder, capsys):

@@ -10,8 +10,9 @@ import scipy.stats
 import torch
 
 from dgdd_cli.config import Protocol, validate
+from dgdd_cli.config.protocol import TRAINER_TABLES
 from dgdd_cli.errors import UsageError
-from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains
+from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains, trainer_named
 from dgdd_cli.evaluation.trainers.beta import beta_draws
 from dgdd_cli.evaluation.trainers.coral import coral_penalty
 from dgdd_cli.evaluation.trainers.mixstyle import early_inputs, mix_style
@@ -224,7 +225,7 @@ def test_the_settings_of_another_trainer_are_refused():
     with pytest.raises(UsageError, match="belong to the trainer 'mixup', not to 'coral'"):
         Protocol(trainer="coral", mixup={"alpha": 0.3})
     with pytest.raises(UsageError, match="unknown trainer"):
-        Protocol(trainer="gropdro")
+        trainer_named("gropdro")
     with pytest.raises(UsageError, match=r"cvar\.tail"):
         validate(Protocol, {"trainer": "cvar", "cvar": {"tail": 1.5}})
 
@@ -234,4 +235,5 @@ def test_a_trainer_has_its_defaults_and_no_other_table():
     protocol = Protocol(trainer="groupdro")
     assert protocol.trainer_settings.rate == 0.01
     assert protocol.model_dump(exclude_none=True).keys() & {"cvar", "mixup", "coral", "mixstyle"} == set()
+    assert set(TRAINER_TABLES) < set(TRAINERS)
     assert set(TRAINERS) == {"erm", "groupdro", "cvar", "mixup", "coral", "mixstyle"}
