@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.bundle.atomic import write_atomically
+from dgdd_cli.bundle.exported import is_export
+from dgdd_cli.bundle.foreign import Foreign, way_on
 from dgdd_cli.bundle.header import (
     KEY,
     MAX_FILE_BYTES,
@@ -119,7 +121,8 @@ def kind_of(path: Path) -> str:
 def invalid(path: Path, kind: str, error: Exception) -> DataError:
     """The error for a file that broke a rule, in one line."""
     reason = "it does not fit into memory" if isinstance(error, MemoryError) else str(error)
-    return DataError(f"{path} is not a valid {_WORDS[kind]}: {printable(reason, length=300)}", hint=_REMEDY[kind])
+    hint = way_on(error, path, kind) if isinstance(error, Foreign) else _REMEDY[kind]
+    return DataError(f"{path} is not a valid {_WORDS[kind]}: {printable(reason, length=300)}", hint=hint)
 
 
 def _open(path: Path, kind: str) -> BufferedReader:
@@ -127,9 +130,8 @@ def _open(path: Path, kind: str) -> BufferedReader:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            inside = sorted(path.glob("*.safetensors"))[:3]
-            hint = f"try {' or '.join(map(str, inside))}" if inside else f"name the {words}'s file, not its folder"
-            raise DataError(f"{path} is a folder, not a {words}", hint=hint)
+            what = "a folder of exported images" if is_export(path) else "a folder"
+            raise DataError(f"{path} is {what}, not a {words}", hint=_near_folder(path, words))
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
             raise DataError(f"{path} is not a regular file", hint=f"copy the {words} to a file first")
         return path.open("rb")
@@ -153,6 +155,14 @@ def _near_files(path: Path) -> str:
     if not others:
         return "make one with dgdd distill"
     return f"did you mean {' or '.join(printable(str(folder / name)) for name in others)}?"
+
+
+def _near_folder(path: Path, words: str) -> str:
+    for folder in (path, path.parent):
+        names = sorted(str(found) for found in folder.glob("*.safetensors"))[:3]
+        if names:
+            return f"try {' or '.join(map(printable, names))}"
+    return f"name the {words}'s file; a folder of images is a dataset, for --dataset"
 
 
 def _check_schema(path: Path, document: Mapping[str, Any], kind: str) -> None:

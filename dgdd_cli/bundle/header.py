@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from dgdd_cli.bundle.foreign import HEAD_BYTES, Foreign, recognised
 from dgdd_cli.bundle.layout import NUMPY, TensorRule, check_names, misfit
-from dgdd_cli.text import strict_json
+from dgdd_cli.text import printable, strict_json
 
 KEY = "dgdd"
 MAX_FILE_BYTES = 8 * 2**30
 MAX_HEADER_BYTES = 2**20
 MAX_TENSORS = 64
-_PICKLES = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,23 @@ def read_header(file: BufferedReader, size: int) -> tuple[dict[str, Any], int]:
     """The header and where the tensors start; `size` is the file's. Raises ValueError."""
     if size > MAX_FILE_BYTES:
         raise ValueError(f"{size:,} bytes, more than the {MAX_FILE_BYTES:,} that are read")
-    first = file.read(8)
-    if not first:
+    head = file.read(HEAD_BYTES)
+    if not head:
         raise ValueError("it is empty")
-    length = int.from_bytes(first, "little")
-    if len(first) < 8 or length > size - 8:
-        raise ValueError(_foreign(first))
+    length = int.from_bytes(head[:8], "little")
+    begins = head[8:9] == b"{"
+    if not begins or length > MAX_HEADER_BYTES:  # else no foreign file: a header of 0x480 bytes starts as a pickle does
+        foreign = recognised(head)
+        if foreign is not None:
+            raise foreign
+    if not begins or length > size - 8:
+        raise ValueError("it is no safetensors file, or it is truncated")
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"its header takes {length:,} bytes, more than the {MAX_HEADER_BYTES:,} that are read")
+    file.seek(8)
     raw = file.read(length)
-    if len(raw) < length or not raw.startswith(b"{"):
-        raise ValueError(_foreign(first))
+    if len(raw) < length:
+        raise ValueError("it is truncated")
     try:
         header = strict_json(raw.decode())
     except UnicodeDecodeError:
@@ -62,18 +68,13 @@ def read_header(file: BufferedReader, size: int) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _foreign(first: bytes) -> str:
-    # Only for a file that is no safetensors file: a header of 0x480 bytes starts as a pickle does.
-    if first.startswith(_PICKLES):
-        return "it looks like a pickle (.pt), which can run code and is never opened"
-    return "it is no safetensors file, or it is truncated"
-
-
 def document_in(header: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON document in the header's single metadata key; raises ValueError."""
     metadata = header.get("__metadata__")
     if not isinstance(metadata, dict) or KEY not in metadata:
-        raise ValueError("it has no dgdd manifest; another program wrote it")
+        names = [repr(printable(name, length=40)) for name in list(header)[:4] if name != "__metadata__"][:3]
+        held = f" (it holds {', '.join(names)}{' ...' if len(header) > 4 else ''})" if names else ""
+        raise Foreign(f"it has no dgdd manifest; another program wrote it{held}")
     if len(metadata) > 1:
         raise ValueError("it has metadata besides the dgdd manifest")
     text = metadata[KEY]
