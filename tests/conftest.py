@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 
@@ -28,6 +31,28 @@ def draw_shape(shape: str, colour: tuple[int, int, int], size: int, random: np.r
     else:
         picture[size // 2 + y // 2 : size // 2 + y // 2 + 2, x + 1 : x + 3] = ink
     return (picture + random.normal(0, 12, picture.shape)).clip(0, 255).astype(np.uint8)
+
+
+class Dispatched(TorchDispatchMode):
+    """What the libraries below autograd are asked for: calls by operator, and the elements of the largest result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func.__name__.partition(".")[0]] += 1
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.largest = max(self.largest, result.numel())
+        return result
+
+
+@pytest.fixture
+def dispatched() -> type[Dispatched]:
+    """`with dispatched() as seen:` counts the operators of its body: `seen.calls["convolution_backward"]`."""
+    return Dispatched
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ class Initialisation(Settings):
 class Matching(Settings):
     """The objective and how the source domains weigh in it: by their share of the images, or equally.
 
-    `dm` matches mean features, `mmd` their whole distribution by samples, `gradient` the gradients that a network's
-    parameters get from real and synthetic images; its real images come in batches, which `equal` draws evenly from the
-    domains. A risk takes the place of the weights.
+    `name` is `gradient`, which matches the gradients that a network's parameters get from real and synthetic images and
+    draws its real images in batches (`equal`: evenly from the domains), or an objective on features: `dm` matches their
+    means, `mmd` their whole distribution by samples (see matching/__init__.py). A risk takes the place of the weights.
     """
 
-    name: Literal["dm", "mmd", "gradient"] = "dm"
+    name: Name = "dm"
     weights: Literal["share", "equal"] = "equal"
 
 

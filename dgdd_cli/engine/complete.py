@@ -7,7 +7,8 @@ from typing import Any
 
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.config import Probes, Recipe, Risk
-from dgdd_cli.errors import UsageError
+from dgdd_cli.errors import UnknownName, UsageError
+from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.networks import BATCH_NORMALISED
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
@@ -28,7 +29,7 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
     """The recipe with what depends on the dataset filled in (`augment = "auto"`), checked as far as possible.
 
     Raises UsageError for parts that do not go together: surgery without matching, matching without an optimiser, a
-    risk that a method cannot act on.
+    risk that a method cannot act on; UnknownName for an objective that nobody registered.
     """
     if recipe.surgery and not recipe.matching:
         raise UsageError("surgery needs a matching objective to act on", hint="--method sgs, or --set matching.name=dm")
@@ -38,6 +39,8 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
         raise UsageError("this method selects real images: it makes no steps", hint="--method sgs or dm makes steps")
     if recipe.probes and not recipe.matching and recipe.initialisation.name != "kmeans":
         raise UsageError("this method looks through no probes", hint="--method sgs, dm or kmeans does")
+    if recipe.matching and recipe.matching.name not in (*OBJECTIVES, "gradient"):
+        raise UnknownName("matching objective", recipe.matching.name, (*OBJECTIVES, "gradient"))
     if recipe.matching and recipe.matching.name == "gradient":
         _check_gradient_matching(recipe)
     elif recipe.trajectory:
@@ -61,7 +64,8 @@ def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
             "it must see each image by itself",
             hint="--set probes.network=convnet",
         )
-    samples = recipe.matching is not None and recipe.matching.name == "mmd"
+    objective = OBJECTIVES.get(recipe.matching.name) if recipe.matching else None
+    samples = objective is not None and objective.samples
     if probes.reservoir is not None and not samples:
         raise UsageError("only an objective that compares with samples holds a reservoir", hint="--method mmd")
     reservoir = (probes.reservoir or RESERVOIR) if samples else None

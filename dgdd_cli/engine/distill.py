@@ -76,7 +76,7 @@ def distill(
     called with the state about every `keep_seconds` (the clock decides when a checkpoint is written, never what is
     computed) and on Ctrl-C, which then raises Interrupted. With several ranks each step averages their gradients, so
     every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. On one type
-    of machine the result depends on nothing but the arguments.
+    of CPU the result depends on nothing but the arguments; CUDA adds up in any order.
     """
     if recipe.surgery or recipe.risk:
         choose(kernels, device, torch.float32)  # refuses now, not after the bank

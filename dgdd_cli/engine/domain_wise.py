@@ -1,7 +1,8 @@
 """The losses of a step domain by domain, and what each weighs: surgery looks at the gradient of every domain.
 
-The squared distance to a mean is, up to what the images cannot change, linear in that mean, so the gradient of the
-average and of any risk over groups is a weighted sum of domain-wise ones: no product of its own.
+Where the gradient of an objective is linear in its target, as that of the squared distance to a mean, the gradient of
+the average and of any risk over groups is a weighted sum of domain-wise ones. Where it is not, the pooled loss stands
+apart, with a product of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from dgdd_cli.matching import OBJECTIVES
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DomainLosses:
-    """ℓ_{c,d} with a gradient, the weights w_{c,d} of Σ w ∂ℓ = ∂(pooled loss), and that loss without a gradient."""
+    """ℓ_{c,d} with a gradient, the weights w_{c,d} of the domains in the pooled loss, and the value of that.
+
+    Its gradient is Σ w ∂ℓ, or that of `apart`.
+    """
 
     each: Tensor  # (C, D), 0 for a cell without images
     weights: Tensor  # (C, D)
-    pooled: Tensor  # ()
+    pooled: Tensor  # (), without a gradient
     standing: Tensor  # (G,)
+    apart: Tensor | None = None  # (), None where Σ w ∂ℓ is the gradient
 
 
 DomainWise = Callable[[Tensor, Probe, Tensor], DomainLosses]  # features, probe, standing
@@ -36,15 +41,17 @@ DomainWise = Callable[[Tensor, Probe, Tensor], DomainLosses]  # features, probe,
 def averaged_domains(matching: Matching, cells: Cells) -> DomainWise:
     """ℓ(mean f(S_c), μ_{c,d}) of every cell; what is pooled is their `average`."""
     objective, of_means = OBJECTIVES[matching.name], average(matching, cells)
+    of_class = objective.prepare(cells.of_class)
 
     def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
-        every = [objective.losses(features, cells.of_class, targets) for targets in probe.cells.unbind(1)]
+        every = [objective.losses(features, of_class, targets) for targets in probe.cells.unbind(1)]
         each = torch.stack(every, 1) * cells.present
-        if objective.samples:
-            pooled = (cells.weights * each.detach()).sum()
-        else:
-            pooled, _ = of_means(features.detach(), probe, standing)
-        return DomainLosses(each, cells.weights, pooled, standing)
+        if objective.samples:  # the average is this sum
+            return DomainLosses(each, cells.weights, (cells.weights * each.detach()).sum(), standing)
+        if objective.linear:
+            return DomainLosses(each, cells.weights, of_means(features.detach(), probe, standing)[0], standing)
+        pooled, _ = of_means(features, probe, standing)
+        return DomainLosses(each, cells.weights, pooled.detach(), standing, pooled)
 
     return losses
 
@@ -63,11 +70,12 @@ def domains_at_risk(
 
     With q_p = ∂risk/∂ℓ_p of part p (class c, group g) and s_{p,d} the share of domain d in its images:
     w_{c,d} = Σ_{p in c} q_p s_{p,d} and ℓ_{c,d} = Σ_{p in c} q_p s_{p,d} ℓ(mean f(S_c), μ_{p,d}) / w_{c,d}; a cell that
-    the risk gives no weight keeps its plain loss. For an objective on means the weighted sum of these gradients is that
-    of the risk. One on `samples` takes ℓ_p, and with it q_p, from samples of the whole part, and pulls by its pieces.
+    the risk gives no weight keeps its plain loss. For a linear objective the weighted sum of these gradients is that of
+    the risk, Σ_p q_p ∂ℓ_p; for any other Σ_p q_p ℓ_p stands `apart`. One on `samples` takes ℓ_p from samples of the
+    whole part.
     """
     objective = OBJECTIVES[matching.name]
-    of_part, of_piece = cells.of_class[parts.classes], cells.of_class[pieces.classes]  # (P, N), (Q, N)
+    of_part, of_piece = (objective.prepare(cells.of_class[own]) for own in (parts.classes, pieces.classes))  # P, Q
     value = risk_of_parts(risk, parts, classes=len(cells.of_class), kernels=kernels)
     classes, sources = cells.present.shape
     cell = pieces.classes * sources + pieces.domains  # (Q,)
@@ -86,16 +94,18 @@ def domains_at_risk(
 
     def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
         of_pieces = objective.losses(features, of_piece, probe.parts)  # (Q,)
-        of_parts = objective.losses(features.detach(), of_part, targets_of_parts(probe.parts))
-        of_parts = of_parts.detach().requires_grad_()
-        pooled, standing = value(of_parts, standing)
-        (weights,) = torch.autograd.grad(pooled, of_parts)
+        own = features.detach() if objective.linear else features
+        of_parts = objective.losses(own, of_part, targets_of_parts(probe.parts))  # (P,)
+        at = of_parts.detach().requires_grad_()
+        pooled, standing = value(at, standing)
+        (weights,) = torch.autograd.grad(pooled, at)
         mass = weights[pieces.parts] * pieces.of_part
         of_cell = over_cells(mass)
         heard = of_cell[cell]
         shares = torch.where(heard > 0, mass / heard.clamp_min(torch.finfo(mass.dtype).tiny), pieces.of_cell)
         each = over_cells(shares * of_pieces).view(classes, sources)
-        return DomainLosses(each, of_cell.view(classes, sources), pooled.detach(), standing)
+        apart = None if objective.linear else torch.dot(weights, of_parts)
+        return DomainLosses(each, of_cell.view(classes, sources), pooled.detach(), standing, apart)
 
     return losses
 

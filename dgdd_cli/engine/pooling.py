@@ -24,13 +24,14 @@ def average(matching: Matching, cells: Cells) -> Pooling:
     An objective that compares with samples has no mean to answer for: its losses are averaged, Σ_{c,d} w_{c,d} ℓ_{c,d}.
     """
     objective = OBJECTIVES[matching.name]
+    of_class = objective.prepare(cells.of_class)
 
     def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
         if objective.samples:
-            each = [objective.losses(features, cells.of_class, samples) for samples in probe.cells.unbind(1)]
+            each = [objective.losses(features, of_class, samples) for samples in probe.cells.unbind(1)]
             return (cells.weights * torch.stack(each, 1)).sum(), standing
         targets = (cells.weights[:, :, None] * probe.cells).sum(1)  # (C, F)
-        return objective.losses(features, cells.of_class, targets).sum(), standing
+        return objective.losses(features, of_class, targets).sum(), standing
 
     return loss
 
@@ -38,7 +39,7 @@ def average(matching: Matching, cells: Cells) -> Pooling:
 def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, kernels: str = "auto") -> Pooling:
     """The risk of ℓ(mean f(S_c), μ_{c,g}): every class answers for each of its parts, which the probes hold."""
     objective = OBJECTIVES[matching.name]
-    of_part = cells.of_class[parts.classes]  # (P, N)
+    of_part = objective.prepare(cells.of_class[parts.classes])  # of P parts
     value = risk_of_parts(risk, parts, classes=len(cells.of_class), kernels=kernels)
 
     def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from dgdd_cli.engine.cells import Cells
 from dgdd_cli.engine.domain_wise import DomainWise, averaged_domains
 from dgdd_cli.engine.pooling import Pooling
 from dgdd_cli.engine.probes import Probe
+from dgdd_cli.engine.products import Products, batched_products, single_products
 from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.surgery import spectral_update
 
@@ -39,26 +40,19 @@ def pooled_gradient(pooled: Pooling) -> StepGradient:
     return gradient
 
 
-def single_products(losses: Sequence[Tensor], images: Tensor) -> Tensor:
-    """∂ℓ_m/∂S for each of M losses, (M, N, 3, H, W), one vector-Jacobian product after the other."""
-    *first, last = losses
-    gradients = [torch.autograd.grad(loss, images, retain_graph=True)[0] for loss in first]
-    return torch.stack([*gradients, torch.autograd.grad(last, images)[0]])  # the last one frees the graph
-
-
-def batched_products(losses: Sequence[Tensor], images: Tensor) -> Tensor:
-    """The same in one batched product: fills a GPU that a single one leaves idle, and gains nothing on a CPU."""
-    each = torch.eye(len(losses), device=images.device, dtype=images.dtype)
-    return torch.autograd.grad(torch.stack(list(losses)), images, each, is_grads_batched=True)[0]
-
-
 def surgical_gradient(
-    matching: Matching, surgery: Surgery, cells: Cells, domain_wise: DomainWise | None = None, *, kernels: str = "auto"
+    matching: Matching,
+    surgery: Surgery,
+    cells: Cells,
+    domain_wise: DomainWise | None = None,
+    *,
+    kernels: str = "auto",
+    products: Products | None = None,
 ) -> StepGradient:
     """The pooled gradient after spectral surgery: one forward, D + 1 vector-Jacobian products.
 
-    The domain-wise gradients also give the pooled one, as a weighted sum (see domain_wise.py); without `domain_wise`
-    that of the average.
+    The domain-wise gradients also give the pooled one, as a weighted sum; where they do not (see domain_wise.py) it is
+    product D + 2. Without `domain_wise` the pooled loss is the average. `products`: batched on CUDA, else single.
     """
     objective = OBJECTIVES[matching.name]
     classes, sources = cells.present.shape
@@ -66,19 +60,26 @@ def surgical_gradient(
     sizes = cells.of_cell.sum(1).view(classes, sources)
     # A dedicated subset weighs as much as its share of the class, so that its gradient is on the pooled one's scale.
     dedication = (cells.present * sizes / sizes.sum(1, keepdim=True).clamp_min(1)).flatten()  # (C·D,)
+    of_cell = objective.prepare(cells.of_cell)
     domain_wise = domain_wise or averaged_domains(matching, cells)
 
     def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
-        features = probe.view(images)
+        features, pull = (products or (batched_products if images.is_cuda else single_products))(probe.view, images)
+        features.requires_grad_()
         found = domain_wise(features, probe, standing)
-        dedicated = torch.dot(objective.losses(features, cells.of_cell, probe.cells.flatten(0, 1)), dedication)
-        losses = [*found.each.sum(0).unbind(), dedicated]
-        gradients = (batched_products if images.is_cuda else single_products)(losses, images)
-        by_domain, weights = gradients[:sources], found.weights.T[:, cells.labels]  # weights (D, N)
+        dedicated = torch.dot(objective.losses(features, of_cell, probe.cells.flatten(0, 1)), dedication)
+        losses = [*found.each.sum(0).unbind(), dedicated, *([] if found.apart is None else [found.apart])]
+        cotangents = [torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in losses]
+        by_domain, gradients = pull(torch.stack(cotangents)).split([sources, len(losses) - sources])
+        if found.apart is None:
+            weights = found.weights.T[:, cells.labels]  # (D, N)
+            pooled = (weights[:, :, None, None, None] * by_domain).sum(0)
+        else:
+            pooled = gradients[1]
         update, agreement = spectral_update(
-            (weights[:, :, None, None, None] * by_domain).sum(0),
+            pooled,
             by_domain,
-            gradients[sources],
+            gradients[0],
             present,
             cells.labels,
             num_classes=classes,

@@ -12,19 +12,33 @@ BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # in units of the mean squared distance
 def mmd_losses(features: Tensor, members: Tensor, targets: Tensor) -> Tensor:
     """ℓ_m = E k(s, s') − 2 E k(s, x) + E k(x, x'), squared MMD of subset m and its real samples, float (M,).
 
-    features (N, F) of the synthetic images; members (M, N) bool; targets (M, R, F), features of R real images a
-    subset. k is the mean of Gaussian kernels exp(−‖·‖²/(2βσ²)) over `BANDWIDTHS` β, with σ² the mean squared distance
-    between the subset's real samples, which carries no gradient. Expectations include equal pairs (the V-statistic),
-    so that an empty subset gives E k(x, x') and nothing to pull at.
+    features (N, F) of the synthetic images; members (M, N) bool, or their `member_rows` (M, K), which synchronise
+    nothing; targets (M, R, F), features of R real images a subset. k is the mean of Gaussian kernels exp(−‖·‖²/(2βσ²))
+    over `BANDWIDTHS` β, with σ² the mean squared distance between the subset's real samples, which carries no gradient.
+    Expectations include equal pairs (the V-statistic), so that an empty subset gives E k(x, x') and nothing to pull at.
     """
-    share = members.to(features.dtype) / members.sum(1, keepdim=True).clamp_min(1)  # (M, N)
+    rows = member_rows(members) if members.dtype == torch.bool else members
+    own = features[rows.clamp_min(0)]  # (M, K, F)
+    held = (rows >= 0).to(features.dtype)
+    share = held / held.sum(1, keepdim=True).clamp_min(1)  # (M, K)
     among = _squares(targets, targets)  # (M, R, R)
     scale = among.mean((1, 2)).clamp_min(torch.finfo(features.dtype).tiny)[:, None, None]
-    own = _kernel(_squares(features, features)[None], scale)  # (M, N, N)
-    across = _kernel(_squares(features[None], targets), scale)  # (M, N, R)
-    synthetic = torch.einsum("mi,mij,mj->m", share, own, share)
+    within = _kernel(_squares(own, own), scale)  # (M, K, K)
+    across = _kernel(_squares(own, targets), scale)  # (M, K, R)
+    synthetic = torch.einsum("mi,mij,mj->m", share, within, share)
     mixed = torch.einsum("mi,mir->m", share, across) / targets.shape[1]
     return synthetic - 2 * mixed + _kernel(among, scale).mean((1, 2))
+
+
+def member_rows(members: Tensor) -> Tensor:
+    """The rows of each subset in order, int64 (M, K) with K the size of the largest, and −1 past the end of others.
+
+    members (M, N) bool. Reads the largest size from the device.
+    """
+    sizes = members.sum(1, keepdim=True)
+    most = max(1, int(sizes.max()))
+    rows = members.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    return torch.where(torch.arange(most, device=members.device) < sizes, rows, -1)
 
 
 def _kernel(squares: Tensor, scale: Tensor) -> Tensor:

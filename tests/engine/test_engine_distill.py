@@ -11,7 +11,9 @@ from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.distill import distill, initial_state
 from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.errors import DgddError, Interrupted, UsageError
+from dgdd_cli.errors import DgddError, Interrupted, UnknownName, UsageError
+from dgdd_cli.matching import OBJECTIVES, Objective
+from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.progress import silent
 
 CPU = torch.device("cpu")
@@ -113,3 +115,28 @@ def test_statistics_of_the_sources_stand_in_for_published_ones(shapes):
         assert found.std[c] == pytest.approx(float(pixels[:, c].std(correction=0)), abs=1e-5)
     published = Normalisation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "published")
     assert normalisation_of(replace(source, normalisation=published)) is published
+
+
+@pytest.mark.parametrize("samples", [False, True])
+@pytest.mark.parametrize("surgery", [False, True])
+def test_a_new_objective_is_a_function_and_its_line_among_the_others(shapes, monkeypatch, samples, surgery):
+    """Nothing else knows its name: the settings take it, and where it asks for samples the probes hold them."""
+    seen = []
+
+    def taxicab(features, members, targets):
+        seen.append(targets.shape)
+        means = targets.mean(1) if samples else targets
+        return (subset_means(features, members) - means).abs().sum(1)
+
+    monkeypatch.setitem(OBJECTIVES, "taxicab", Objective(taxicab, samples=samples))
+    tables = recipe(image_rate=5.0).model_dump(exclude_none=True) | {"matching": {"name": "taxicab"}}
+    chosen = complete(validate(Recipe, tables | ({"surgery": {}} if surgery else {})), "shapes")
+    made = distill(shapes(), chosen, ipc=3, seed=0, device=CPU).images
+    assert not torch.equal(made, distill(shapes(), recipe(steps=0), ipc=3, seed=0, device=CPU).images)
+    assert {len(shape) for shape in seen} == {3 if samples else 2}
+
+
+def test_an_objective_that_nobody_registered_is_refused_with_the_near_ones():
+    with pytest.raises(UnknownName, match="unknown matching objective 'mdm'") as refused:
+        complete(validate(Recipe, recipe().model_dump(exclude_none=True) | {"matching": {"name": "mdm"}}), "shapes")
+    assert "'mmd'" in refused.value.hint

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dgdd_cli.config import Matching, Probes, Recipe, Risk, Surgery, validate
 from dgdd_cli.data.dataset import Normalisation
@@ -18,7 +19,8 @@ from dgdd_cli.engine.pooling import at_risk, average, uniform_standing
 from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.engine.risk_parts import risk_parts, split_by_domain
 from dgdd_cli.engine.step import pooled_gradient, surgical_gradient
-from dgdd_cli.matching import OBJECTIVES
+from dgdd_cli.matching import OBJECTIVES, Objective
+from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.progress import silent
 
 CPU = torch.device("cpu")
@@ -64,14 +66,14 @@ def domain_losses(probe) -> torch.Tensor:
     return (own[:, None] - probe.cells).square().sum(2)
 
 
-def step_with(dataset, risk: Risk, standing=None, surgery: Surgery | None = None):
+def step_with(dataset, risk: Risk, standing=None, surgery: Surgery | None = None, matching: Matching = Matching()):
     parts, probe, cells = pieces(dataset, risk.groups)
     if surgery:
         split = split_by_domain(dataset, parts)
         probe = probe_of(dataset, split.partition)
-        gradient = surgical_gradient(Matching(), surgery, cells, domains_at_risk(Matching(), risk, parts, split, cells))
+        gradient = surgical_gradient(matching, surgery, cells, domains_at_risk(matching, risk, parts, split, cells))
     else:
-        gradient = pooled_gradient(at_risk(Matching(), risk, parts, cells))
+        gradient = pooled_gradient(at_risk(matching, risk, parts, cells))
     return gradient(images(), probe, uniform_standing(parts) if standing is None else standing), probe, parts
 
 
@@ -161,6 +163,21 @@ def test_surgery_without_its_gradients_leaves_that_of_the_risk(shapes, risk, emp
     torch.testing.assert_close(nothing.standing, alone.standing)
 
 
+@pytest.mark.parametrize("risk", EVERY_RISK, ids=lambda risk: f"{risk.name} {risk.groups}")
+def test_an_objective_that_is_not_linear_gets_the_gradient_of_the_risk_too(shapes, risk, monkeypatch):
+    """A cosine: the weighted sum of its domain gradients is another gradient, where groups mix domains."""
+    losses = Objective(
+        lambda features, members, targets: 1 - F.cosine_similarity(subset_means(features, members), targets)
+    )
+    monkeypatch.setitem(OBJECTIVES, "cosine", losses)
+    dataset, matching = shapes(per_cell=20), Matching(name="cosine")
+    alone, _, _ = step_with(dataset, risk, matching=matching)
+    nothing, _, _ = step_with(dataset, risk, surgery=Surgery(shared=0, diversity=0), matching=matching)
+    torch.testing.assert_close(nothing.update, alone.update, rtol=1e-3, atol=1e-5 * float(alone.update.abs().max()))
+    torch.testing.assert_close(nothing.figures["loss"], alone.figures["loss"])
+    torch.testing.assert_close(nothing.standing, alone.standing)
+
+
 def test_over_domains_a_risk_leaves_the_domain_gradients_as_they_are(shapes):
     """So surgery adds what it always adds."""
     dataset, risk = shapes(per_cell=20), Risk(name="cvar", groups="domain", tail=0.3)
@@ -212,8 +229,8 @@ def test_an_objective_on_samples_judges_a_part_by_samples_of_all_of_it(shapes):
     risk = Risk(name="cvar", groups="kmeans:3", tail=0.01)
     parts = risk_parts(dataset, groups_of(dataset, risk.groups))
     split, cells = split_by_domain(dataset, parts), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
-    probe = probe_of(dataset, split.partition, samples=8)
-    features = probe.view(images())
+    probe, pixels = probe_of(dataset, split.partition, samples=8), images()
+    features = probe.view(pixels)
     chosen = sample_of_parts(split, 8)
     assert chosen.shape == (9, 8)
     for part, rows in enumerate(chosen):
@@ -227,6 +244,10 @@ def test_an_objective_on_samples_judges_a_part_by_samples_of_all_of_it(shapes):
     worst = torch.stack([losses[parts.classes == c].max() for c in range(3)])
     torch.testing.assert_close(found.pooled, worst.sum().detach())
     torch.testing.assert_close(found.weights.sum(1), torch.ones(3))
+    bare = surgical_gradient(matching, Surgery(shared=0, diversity=0), cells, step)
+    update = bare(pixels, probe, uniform_standing(parts)).update
+    expected = torch.autograd.grad(worst.sum(), pixels)[0]
+    torch.testing.assert_close(update, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["dm", "mmd"])

@@ -2,19 +2,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dgdd_cli.config import Matching, Probes, Surgery
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.cells import describe_cells
 from dgdd_cli.engine.pooling import average
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.step import (
-    Stepped,
-    batched_products,
-    pooled_gradient,
-    single_products,
-    surgical_gradient,
-)
+from dgdd_cli.engine.products import batched_products, single_products
+from dgdd_cli.engine.step import Stepped, pooled_gradient, surgical_gradient
+from dgdd_cli.matching import OBJECTIVES, Objective
+from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.progress import silent
 
 NOBODY = torch.zeros(0)  # the standing of groups where there is no group-DRO
@@ -35,6 +33,18 @@ def plain(matching: Matching, cells) -> Callable[..., Stepped]:
 
 def images() -> torch.Tensor:
     return torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+
+def cosine_losses(features, members, targets):
+    """1 − cos(mean of the subset, target): not linear in the target."""
+    return 1 - F.cosine_similarity(subset_means(features, members), targets)
+
+
+@pytest.fixture
+def cosine(monkeypatch) -> Matching:
+    """An objective as the README has one added: a function, and its line among the others."""
+    monkeypatch.setitem(OBJECTIVES, "cosine", Objective(cosine_losses))
+    return Matching(name="cosine")
 
 
 def test_weights_follow_the_shares_or_are_equal():
@@ -96,12 +106,53 @@ def test_an_empty_cell_pulls_at_nothing(shapes):
     torch.testing.assert_close(one, other)
 
 
-def test_batched_products_are_the_single_ones(shapes):
-    """On the CPU for want of a GPU: the batching itself is the same."""
-    probe, pixels = probe_of(shapes()), images()
+@pytest.mark.parametrize("counts", [[[1, 1, 1]] * 3, [[8, 1, 1], [2, 2, 4], [5, 0, 1]]])
+def test_the_pooled_gradient_of_an_objective_that_is_not_linear_is_its_own(shapes, cosine, counts):
+    """Spelled out: every class against the weighted mean of its domains, whose cosines do not add up to that."""
+    probe, cells = probe_of(shapes()), describe_cells(LABELS, DOMAINS, torch.tensor(counts), "share")
+    pixels = images()
+    own = probe.view(pixels).view(3, 3, -1).mean(1)
+    targets = torch.einsum("cd,cdf->cf", cells.weights, probe.cells)
+    loss = (1 - F.cosine_similarity(own, targets)).sum()
+    (expected,) = torch.autograd.grad(loss, pixels)
+    found = surgical_gradient(cosine, Surgery(shared=0, diversity=0), cells)(images(), probe, NOBODY)
+    torch.testing.assert_close(found.update, expected, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found.figures["loss"], loss.detach())
 
-    def losses() -> list[torch.Tensor]:
-        features = probe.view(pixels)
-        return [(features.view(3, 3, -1)[c].mean(0) - probe.cells[c, 0]).square().sum() for c in range(3)]
 
-    torch.testing.assert_close(batched_products(losses(), pixels), single_products(losses(), pixels))
+def test_the_pooled_gradient_of_mmd_is_the_weighted_sum_it_is_defined_as(shapes):
+    settings = Probes(width=8, augment="color", source="bank:1")
+    norm = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
+    at = probe_source(shapes(), settings, norm, seed=0, steps=1, device=torch.device("cpu"), progress=silent, samples=5)
+    cells = describe_cells(LABELS, DOMAINS, torch.tensor([[8, 1, 1], [2, 2, 4], [5, 0, 1]]), "share")
+    matching = Matching(name="mmd", weights="share")
+    alone = plain(matching, cells)(images(), at(0), NOBODY)
+    found = surgical_gradient(matching, Surgery(shared=0, diversity=0), cells)(images(), at(0), NOBODY)
+    torch.testing.assert_close(found.update, alone.update, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.figures["loss"], alone.figures["loss"])
+
+
+@pytest.mark.parametrize(("name", "products"), [("dm", 4), ("cosine", 5)])
+def test_only_an_objective_that_is_not_linear_needs_another_product(shapes, cosine, dispatched, name, products):
+    """Three domains and the dedicated subsets; and batched they are one. The ConvNet for 8 px has one layer."""
+    probe, cells = probe_of(shapes()), describe_cells(LABELS, DOMAINS, torch.ones(3, 3), "equal")
+    updates = []
+    for way, passes in ((single_products, products), (batched_products, 1)):
+        step = surgical_gradient(Matching(name=name), Surgery(), cells, products=way)
+        with dispatched() as seen:
+            updates.append(step(images(), probe, NOBODY).update)
+        assert seen.calls["convolution_backward"] == passes
+    torch.testing.assert_close(*updates, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_step_passes_backwards_once(shapes, dispatched):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    cuda, norm = torch.device("cuda"), Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
+    settings = Probes(width=8, augment="color", source="bank:1")
+    probe = probe_source(shapes(), settings, norm, seed=0, steps=1, device=cuda, progress=silent)(0)
+    cells = describe_cells(LABELS.cuda(), DOMAINS.cuda(), torch.ones(3, 3, device=cuda), "equal")
+    with dispatched() as seen:
+        surgical_gradient(Matching(), Surgery(), cells)(images().cuda(), probe, NOBODY.cuda())
+    assert seen.calls["convolution_backward"] == 1

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from dgdd_cli.matching.discrepancy import BANDWIDTHS, mmd_losses
+from dgdd_cli.matching.discrepancy import BANDWIDTHS, member_rows, mmd_losses
 
 MEMBERS = torch.tensor([[1, 1, 0, 0, 1], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
 
@@ -57,3 +57,22 @@ def test_a_cell_without_variety_stays_finite():
     loss = mmd_losses(features, torch.ones(1, 2, dtype=torch.bool), real)
     assert torch.isfinite(loss).all()
     assert torch.isfinite(torch.autograd.grad(loss.sum(), features)[0]).all()
+
+
+def test_the_rows_of_subsets_stand_for_their_mask():
+    rows = member_rows(MEMBERS)
+    assert rows.tolist() == [[0, 1, 4], [2, 3, -1], [-1, -1, -1]]
+    features, targets = draws(5, 4), draws(3, 6, 4, seed=1)
+    assert torch.equal(mmd_losses(features, rows, targets), mmd_losses(features, MEMBERS, targets))
+    assert torch.isfinite(mmd_losses(features, member_rows(MEMBERS[2:]), targets[2:])).all()
+
+
+def test_only_the_block_of_each_subset_is_built(dispatched):
+    """Forty subsets of five images, against eight samples: no result holds all pairs of images, or all for a subset."""
+    members = torch.eye(40, dtype=torch.bool).repeat_interleave(5, 1)  # (40, 200)
+    features, targets = draws(200, 6).requires_grad_(), draws(40, 8, 6, seed=1)
+    rows = member_rows(members)
+    with dispatched() as seen:
+        torch.autograd.grad(mmd_losses(features, rows, targets).sum(), features)
+    assert seen.largest <= 40 * 8 * max(8, 6) * len(BANDWIDTHS)
+    assert seen.calls["_local_scalar_dense"] == 0  # and nothing is read back
