@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.risk.kmeans import kmeans
-from dgdd_cli.synthesis.initial import deal
+from dgdd_cli.synthesis.initial import deal, shares_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +57,7 @@ def cluster_strata(
     for done, own in enumerate(strata):
         progress("representatives", done, len(strata))
         found.append([])
-        for rows, count in zip(own, _shares([len(rows) for rows in own], size), strict=True):
+        for rows, count in zip(own, shares_of([len(rows) for rows in own], size), strict=True):
             if count == len(rows):
                 found[-1] += [Cluster(row, 1.0) for row in rows.split(1)]
             elif count:
@@ -80,16 +80,6 @@ def draw_representatives(clusters: Clusters, generator: torch.Generator) -> list
         return ClassBatch(torch.stack(drawn), torch.tensor([one.weight for one in own]))
 
     return [of_class(own) for own in clusters]
-
-
-def _shares(lengths: Sequence[int], count: int) -> list[int]:
-    """How many of `count` each stratum gives when they are dealt in turn and none gives more than it has."""
-    shares = [0] * len(lengths)
-    while sum(shares) < min(count, sum(lengths)):
-        for stratum, length in enumerate(lengths):
-            if shares[stratum] < length and sum(shares) < count:
-                shares[stratum] += 1
-    return shares
 
 
 def strata_of(labels: Tensor, strata: Tensor, num_classes: int) -> list[list[Tensor]]:

@@ -11,6 +11,8 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import UsageError
 from dgdd_cli.risk.kmeans import kmeans
 
+PERMUTED = 4096  # rows that are permuted to draw a few of them
+
 
 def check_budget(source: DomainDataset, ipc: int) -> None:
     """Raise UsageError when a class has fewer images than `ipc`; the smallest class is named."""
@@ -53,15 +55,39 @@ def balanced_rows(source: DomainDataset, ipc: int, generator: torch.Generator) -
 def deal(strata: Sequence[Tensor], count: int, first: int, generator: torch.Generator) -> list[int]:
     """`count` random rows, one of each stratum in turn from stratum `first` on; a stratum that has run out is passed
     over, and the rows are fewer where all have."""
-    decks = [rows[torch.randperm(len(rows), generator=generator)].tolist() for rows in strata]
+    shares = shares_of([len(rows) for rows in strata], count, first)
+    decks = [draw_rows(rows, share, generator) for rows, share in zip(strata, shares, strict=True)]
     dealt: list[int] = []
     turn = first
-    while len(dealt) < count and any(decks):
+    while any(decks):
         deck = decks[turn % len(decks)]
         if deck:
             dealt.append(deck.pop())
         turn += 1
     return dealt
+
+
+def shares_of(lengths: Sequence[int], count: int, first: int = 0) -> list[int]:
+    """How many of `count` each stratum gives when they are dealt in turn and none gives more than it has."""
+    shares, left = [0] * len(lengths), min(count, sum(lengths))
+    turn = first
+    while left:
+        stratum = turn % len(lengths)
+        if shares[stratum] < lengths[stratum]:
+            shares[stratum] += 1
+            left -= 1
+        turn += 1
+    return shares
+
+
+def draw_rows(rows: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """`count` different random rows of (n,) in random order; of many rows only as many numbers are drawn."""
+    if len(rows) <= PERMUTED or 2 * count > len(rows):
+        return rows[torch.randperm(len(rows), generator=generator)[len(rows) - count :]].tolist()
+    found: dict[int, None] = {}  # ordered; what comes again counts once
+    while len(found) < count:
+        found.update(dict.fromkeys(torch.randint(len(rows), (count,), generator=generator).tolist()))
+    return rows[torch.tensor(list(found)[:count], dtype=torch.int64)].tolist()
 
 
 def kmeans_rows(

@@ -3,7 +3,7 @@ import torch
 
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.probes import probe_source
+from dgdd_cli.engine.probes import probe_source, rows_of_subsets, sample_subsets
 from dgdd_cli.engine.views import Partition, make_view, subset_features
 from dgdd_cli.progress import silent
 
@@ -130,3 +130,22 @@ def test_reservoirs_hold_features_of_images_of_their_cell(shapes, source):
             assert distances.min(1).values.max() < 1e-3
             assert len(distances.argmin(1).unique()) == 4  # all there are, the first of them again
     assert not torch.equal(at(0).cells, at(1).cells)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_a_sample_of_subsets_is_drawn_without_a_look_at_all_images(dispatched, fill):
+    """The rows that a scan for each subset would draw, from one sort for all draws."""
+    ids = torch.randint(40, (2000,), generator=torch.Generator().manual_seed(3))
+    ids[ids == 7] = 8  # an empty subset
+    subsets = rows_of_subsets(Partition(ids, 40))
+    with dispatched() as seen:
+        found = sample_subsets(subsets, 60, torch.Generator().manual_seed(4), fill=fill)
+    assert seen.calls["eq"] == seen.calls["nonzero"] == 0
+    draw, expected = torch.Generator().manual_seed(4), []
+    for subset in range(40):
+        rows = (ids == subset).nonzero().squeeze(1)
+        drawn = rows[torch.randperm(len(rows), generator=draw)[:60]].tolist()
+        if fill:
+            drawn = ((drawn or [0]) * 60)[:60]
+        expected += drawn
+    assert found.tolist() == expected

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dgdd_cli.errors import UsageError
-from dgdd_cli.synthesis.initial import balanced_rows, kmeans_rows, random_rows
+from dgdd_cli.synthesis.initial import PERMUTED, balanced_rows, deal, kmeans_rows, random_rows
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -68,3 +68,31 @@ def test_more_images_than_there_are_is_refused(shapes):
     with pytest.raises(UsageError, match="--ipc 19 is above the number of images of class 'bar'") as caught:
         balanced_rows(shapes(), 19, seeded())
     assert "--ipc 18" in caught.value.hint
+
+
+def test_dealing_takes_the_tops_of_shuffled_decks_in_turn():
+    strata = [torch.arange(0, 10), torch.arange(10, 12), torch.arange(12, 40)]
+    shuffle = seeded(5)
+    decks = [rows[torch.randperm(len(rows), generator=shuffle)].tolist() for rows in strata]
+    expected = [decks[place].pop() for place in (1, 2, 0, 1, 2, 0, 2, 0)]  # the second deck has only two
+    assert deal(strata, 8, 1, seeded(5)) == expected
+    assert sorted(deal(strata, 99, 1, seeded(5))) == list(range(40))
+
+
+def test_a_few_rows_of_many_are_drawn_without_a_permutation(dispatched):
+    strata = [torch.arange(5 * PERMUTED), torch.arange(5 * PERMUTED, 10 * PERMUTED)]
+    with dispatched() as seen:
+        dealt = deal(strata, 100, 0, seeded())
+    assert seen.largest <= 100
+    assert len(set(dealt)) == 100
+    assert [row < 5 * PERMUTED for row in dealt] == [True, False] * 50
+    assert deal(strata, 100, 0, seeded()) == dealt != deal(strata, 100, 0, seeded(1))
+
+
+def test_rows_of_a_large_stratum_are_drawn_alike():
+    """Every tenth of the rows as often as any other, first or last in the order of the draw."""
+    rows, draw = torch.arange(2 * PERMUTED), seeded()
+    dealt = torch.tensor([deal([rows], PERMUTED // 2, 0, draw) for _ in range(20)])
+    for part in (dealt[:, :400], dealt[:, -400:]):
+        tenths = torch.bincount(part.flatten() * 10 // len(rows), minlength=10)
+        assert ((tenths - 800).abs() < 4 * 800**0.5).all()
