@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.text import Text
 
 from dgdd_cli.cli.progress import bar, plain_lines
-from dgdd_cli.cli.text import cell, encodable, plain
+from dgdd_cli.cli.text import cell, encodable, plain, plain_json
 from dgdd_cli.progress import Progress, silent
 
 __all__ = ["Mode", "Output", "ProgressStyle", "cell", "plain"]
@@ -43,7 +43,7 @@ class Output:
         `document` must be JSON without NaN; a `human` string is printed literally; `quiet` is the path or the number.
         """
         if self.mode == "json":
-            text = json.dumps(document, indent=2, ensure_ascii=not _unicode_stdout(), allow_nan=False)
+            text = plain_json(json.dumps(document, indent=2, ensure_ascii=not _unicode_stdout(), allow_nan=False))
         elif self.mode == "quiet":
             text = quiet
         else:

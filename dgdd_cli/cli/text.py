@@ -14,6 +14,16 @@ def plain(text: str) -> str:
     return "".join(ch if ch in "\n\t" or ch.isprintable() else ch.encode("unicode_escape").decode() for ch in text)
 
 
+def plain_json(text: str) -> str:
+    """The same for a JSON text, whose strings keep their values: what does not print is written as \\u escapes."""
+    return "".join(ch if ch == "\n" or ch.isprintable() else _json_escape(ch) for ch in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
 def cell(text: object, style: str = "") -> Text:
     """A table cell from outside text: no markup is read in it, no control character survives."""
     return Text(plain(str(text)), style=style)

@@ -238,6 +238,17 @@ def test_strings_of_a_manifest_cannot_act_on_the_terminal(home: Path, capsys: py
     assert ":smile:" in out
 
 
+def test_json_cannot_act_on_the_terminal_either(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON leaves DEL, the C1 controls (U+009B begins an escape sequence) and direction marks as they are."""
+    hostile = "\x9b2J \x7f \u202e \u2028 \U000e0041 é 猫"
+    write_toy(home / "b.safetensors", method={"name": "sgs", "settings": {"k": hostile, "deep": {hostile: 1}}})
+    code, out, _ = call(capsys, "b.safetensors", "--json")
+    assert code == 0
+    assert out.replace("\n", "").isprintable()
+    assert "é 猫" in out
+    assert json.loads(out)["manifest"]["method"]["settings"] == {"k": hostile, "deep": {hostile: 1}}
+
+
 def test_the_installation(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "data" / "pacs" / "photo" / "dog").mkdir(parents=True)
     code, out, err = call(capsys, "--json")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dgdd_cli.cli.output import Output, cell, plain
 from dgdd_cli.cli.progress import Meter, bar, plain_lines
+from dgdd_cli.cli.text import plain_json
 
 DOCUMENT = {"schema": "dgdd.test/1", "name": "Zoë"}
 HOSTILE = "\x1b[2Jevil\x07 [bold]x[/bold] \u202e"
@@ -251,3 +252,11 @@ def test_which_progress_is_shown(
     assert ("\x1b[?25l" in shown) == (expected == "bar")
     assert ("50 %" in shown) == (expected == "lines")
     assert (shown == "") == (expected == "nothing")
+
+
+def test_json_keeps_its_values_when_it_is_made_plain() -> None:
+    texts = ["\x7f", "\x9b", "\u202e", "\u2028", "\U000e0041", "\udcff", "é 猫 🦊", '"\\\n\t']
+    for text in texts:
+        shown = plain_json(json.dumps(text, ensure_ascii=False))
+        assert shown.isprintable()
+        assert json.loads(shown) == text
