@@ -18,6 +18,8 @@ from dgdd_cli.evaluation.trainers import Trainer, trainer_named
 from dgdd_cli.evaluation.trainers.trainer import Draws
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network
+from dgdd_cli.networks.convnet import ConvNet
+from dgdd_cli.networks.folded import FoldedConvNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,15 @@ def train_together(
     trainer = trainer_named(protocol.trainer)
     device = sets[0].labels.device
     of = range(len(sets)) if of is None else of
+    form = networks[0]
+    if not isinstance(form, ConvNet):
+        raise ValueError("only ConvNets are trained together: networks with buffers would share them")
     for network in networks:
         network.train()
-    parameters, buffers = torch.func.stack_module_state(list(networks))  # names to (R, ...)
-    if buffers:
-        raise ValueError("networks with buffers cannot be trained together: they would share them")
+    parameters, _ = torch.func.stack_module_state(list(networks))  # names to (R, ...)
     starts = [trainer.start(own.domains, num_domains).to(device) for own in sets]
     states = torch.stack([starts[place] for place in of])  # (R, ...)
-    mapped = torch.func.vmap(partial(_loss, _Loss(networks[0], trainer, protocol.trainer_settings)))
+    mapped = torch.func.vmap(partial(_loss, _Loss(FoldedConvNet(form), trainer, protocol.trainer_settings)))
 
     def loss_of(batch: Batch) -> Tensor:
         nonlocal states
@@ -88,9 +91,9 @@ def train_together(
 class _Loss(nn.Module):
     """A trainer's loss as a module's forward pass, so that the network's parameters can be swapped within it."""
 
-    def __init__(self, network: Network, trainer: Trainer, settings: Any) -> None:
+    def __init__(self, network: FoldedConvNet, trainer: Trainer, settings: Any) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network  # a ConvNet to the trainers
         self.trainer = trainer
         self.settings = settings
 

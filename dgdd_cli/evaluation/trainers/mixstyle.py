@@ -15,13 +15,16 @@ from dgdd_cli.evaluation.trainers.beta import beta_draws
 from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
 from dgdd_cli.networks import Network
 from dgdd_cli.networks.convnet import ConvNet
+from dgdd_cli.networks.folded import FoldedConvNet
 
 PLACES = 2  # after the first and the second block, as the authors advise
 EPS = 1e-6
 
 
-def early_inputs(network: Network) -> list[nn.Module]:
+def early_inputs(network: Network | FoldedConvNet) -> list[nn.Module]:
     """The modules whose input is mixed: those after the first two blocks, the last block's output left as it is."""
+    if isinstance(network, FoldedConvNet):
+        return list(network.blocks[1 : 1 + PLACES])
     if isinstance(network, ConvNet):
         return list(network.convolutions[1 : 1 + PLACES])
     return [network.trunk.layer2, network.trunk.layer3]
