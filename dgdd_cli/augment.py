@@ -32,9 +32,13 @@ class Draw:
     uniforms: Tensor  # (K, 3)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Augment float images (N, 3, H, W), differentiably; K must be 1 or N."""
-        rows = self.uniforms.to(images.device, images.dtype)
-        return OPERATIONS[self.operation](images, rows)
+        """Augment float images (N, 3, H, W), differentiably and in their own dtype; K must be 1 or N.
+
+        An autocast around it does not reach in: a grid in bfloat16 is off by 0.4 pixels at 224.
+        """
+        with torch.autocast(images.device.type, enabled=False):
+            rows = self.uniforms.to(images.device, images.dtype)
+            return OPERATIONS[self.operation](images, rows)
 
 
 def parse(strategy: str) -> tuple[str, ...]:

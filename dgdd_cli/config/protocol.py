@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from dgdd_cli.config.settings import Name, NotNegative, Positive, Settings
+from dgdd_cli.config.settings import Name, NotNegative, Positive, Precision, Settings
 from dgdd_cli.errors import UsageError
 
 Tail = Annotated[float, Field(gt=0, le=1)]
@@ -53,7 +53,7 @@ class Protocol(Settings):
     SGD with one drop of the rate at half time, where the momentum starts afresh; the score is that of the last
     epoch. `whole_epochs` is used for the whole source set, which has far more steps in an epoch. `trainer` is the
     loss of a batch; its settings have a table of their own, which no other trainer takes. `loss_tail`: the CVaR of
-    the test losses is their mean over this worst share.
+    the test losses is their mean over this worst share. `precision`: what the networks compute in; `tf32` on CUDA.
     """
 
     name: Literal["dm"] = "dm"
@@ -72,7 +72,7 @@ class Protocol(Settings):
     drop: Annotated[float, Field(gt=0, le=1)] = 0.1
     augment: Name = "auto"
     width: Annotated[int, Field(ge=1, le=4096)] = 128
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     selection: Literal["last"] = "last"
     loss_tail: Tail = 0.1
 

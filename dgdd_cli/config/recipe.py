@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from dgdd_cli.config.settings import Name, NotNegative, Positive, Settings
+from dgdd_cli.config.settings import Name, NotNegative, Positive, Precision, Settings
 
 
 class Initialisation(Settings):
@@ -36,8 +36,9 @@ class Probes(Settings):
     `source`: `fresh` draws a network and `batch` real images of each cell at every step; `bank:K` holds K networks
     with the exact statistics of the whole source set. Gradient matching draws `batch` images of each class, at random
     or as the representatives of K-means clusters (`select`); an objective that
-    needs samples (mmd) holds `reservoir` of each cell. `width`: channels of the ConvNet. `precision`: what a network
-    that never trains computes in; its features are averaged and compared in float32 or wider.
+    needs samples (mmd) holds `reservoir` of each cell. `width`: channels of the ConvNet. `precision`: what the networks
+    compute in (`tf32`: on CUDA alone; `bfloat16`: of networks that never train); features are averaged and compared in
+    float32 or wider.
     """
 
     source: Annotated[str, StringConstraints(pattern=r"^(fresh|bank:[1-9][0-9]{0,5})$")] = "bank:20"
@@ -47,7 +48,7 @@ class Probes(Settings):
     network: Name = "convnet"
     width: Annotated[int, Field(ge=1, le=4096)] = 128
     augment: Name = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
     @property
     def bank_size(self) -> int | None:

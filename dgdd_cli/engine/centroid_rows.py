@@ -8,6 +8,7 @@ from torch import Tensor
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.normalisation import normalisation_of
+from dgdd_cli.engine.precision import computing_in
 from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.synthesis.initial import kmeans_rows
 
@@ -29,4 +30,5 @@ def centroid_rows(
     def features(images: Tensor) -> Tensor:
         return image_features(view, images.to(device)).cpu()
 
-    return kmeans_rows(source, ipc, generator, features)
+    with computing_in(probes.precision, device, setting="probes.precision"):
+        return kmeans_rows(source, ipc, generator, features)

@@ -83,9 +83,9 @@ def _check_gradient_matching(recipe: Recipe) -> None:
         )
     if recipe.surgery:
         raise UsageError("surgery acts on distribution matching, not on gradient matching", hint="--method sgs")
-    if recipe.probes.precision != "float32":
+    if recipe.probes.precision == "bfloat16":
         raise UsageError(
-            "gradient matching trains its networks and differentiates twice: it computes in float32",
+            "gradient matching trains its networks and differentiates twice: it computes in float32 or tf32",
             hint="--set probes.precision=float32",
         )
 

@@ -18,6 +18,7 @@ from dgdd_cli.engine.groups import Groups
 from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.engine.matching_steps import Circumstances, feature_steps, gradient_steps
 from dgdd_cli.engine.pooling import uniform_standing
+from dgdd_cli.engine.precision import computing_in
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.risk_parts import risk_parts
 from dgdd_cli.engine.seeds import stream
@@ -76,7 +77,8 @@ def distill(
     called with the state about every `keep_seconds` (the clock decides when a checkpoint is written, never what is
     computed) and on Ctrl-C, which then raises Interrupted. With several ranks each step averages their gradients, so
     every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. On one type
-    of CPU the result depends on nothing but the arguments; CUDA adds up in any order.
+    of CPU the result depends on nothing but the arguments; CUDA adds up in any order. The precision is that of the
+    probes, whatever the process is set to.
     """
     if recipe.surgery or recipe.risk:
         choose(kernels, device, torch.float32)  # refuses now, not after the bank
@@ -84,32 +86,34 @@ def distill(
         raise UsageError(
             "--kernels chooses how surgery and risks are computed: this method has neither", hint="--method sgs"
         )
-    state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
-    state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
-    parts = risk_parts(source, groups).to(device) if groups else None
-    matches_features = recipe.matching is not None and recipe.matching.name != "gradient"
-    if parts and matches_features and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
-        state = replace(state, standing=uniform_standing(parts))
-    if recipe.matching and recipe.probes and recipe.optimiser:
-        make_steps = feature_steps if matches_features else gradient_steps
-        under = Circumstances(seed, device, kernels, ranks, cache, progress, note)
-        try:
-            steps = make_steps(source, recipe, state, parts, under)
-            ranks.wait()
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(
-                f"interrupted before step {state.step + 1}",
-                hint="the same command with --resume continues the run" if state.step else None,
-            ) from interrupt
-        state = optimise(
-            state,
-            steps,
-            recipe.optimiser,
-            rate=recipe.optimiser.image_rate * ipc / 10,  # the gradient of a class mean is 1/IPC an image
-            keep=keep,
-            keep_seconds=keep_seconds,
-            ranks=ranks,
-            progress=progress,
-        )
+    precision = recipe.probes.precision if recipe.probes else "float32"
+    with computing_in(precision, device, setting="probes.precision"):
+        state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
+        state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
+        parts = risk_parts(source, groups).to(device) if groups else None
+        matches_features = recipe.matching is not None and recipe.matching.name != "gradient"
+        if parts and matches_features and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
+            state = replace(state, standing=uniform_standing(parts))
+        if recipe.matching and recipe.probes and recipe.optimiser:
+            make_steps = feature_steps if matches_features else gradient_steps
+            under = Circumstances(seed, device, kernels, ranks, cache, progress, note)
+            try:
+                steps = make_steps(source, recipe, state, parts, under)
+                ranks.wait()
+            except KeyboardInterrupt as interrupt:
+                raise Interrupted(
+                    f"interrupted before step {state.step + 1}",
+                    hint="the same command with --resume continues the run" if state.step else None,
+                ) from interrupt
+            state = optimise(
+                state,
+                steps,
+                recipe.optimiser,
+                rate=recipe.optimiser.image_rate * ipc / 10,  # the gradient of a class mean is 1/IPC an image
+                keep=keep,
+                keep_seconds=keep_seconds,
+                ranks=ranks,
+                progress=progress,
+            )
     images = to_bytes(state.images.detach()).cpu()
     return Distilled(images, state.labels.cpu(), state.domains.cpu(), state.step)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.group_features import Features, describe, features_of
+from dgdd_cli.engine.precision import computing_in
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
@@ -22,6 +23,7 @@ from dgdd_cli.risk.silhouette import distances, sample_rows, silhouette_within
 from dgdd_cli.text import plural
 
 Per = Literal["all", "class"]
+PRECISION = "float32"  # of features and distances
 AUTO_RANGE = range(2, 11)  # the numbers of groups that `auto` compares
 
 
@@ -65,6 +67,7 @@ class _Found:
     minimum: int
 
 
+@computing_in(PRECISION, torch.device("cpu"))
 def group_dataset(
     dataset: DomainDataset,
     *,

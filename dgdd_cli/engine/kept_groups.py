@@ -22,7 +22,7 @@ from dgdd_cli.bundle.groups import (
 )
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.group_features import Features, describe
-from dgdd_cli.engine.grouping import Grouping, Per, group_dataset
+from dgdd_cli.engine.grouping import PRECISION, Grouping, Per, group_dataset
 from dgdd_cli.engine.software import software
 from dgdd_cli.errors import DataError, DgddError
 from dgdd_cli.progress import Progress
@@ -134,7 +134,7 @@ def _path(cache: Path, dataset: DomainDataset, kind: Kind) -> Path:
         _VERSION,
         dataset.fingerprint(),
         *(dataset.domain_names, dataset.domains.tolist()),  # the order of the rows, which the fingerprint does not know
-        *(kind.number, kind.per, kind.features, kind.seed, least),
+        *(kind.number, kind.per, kind.features, kind.seed, least, PRECISION),
         *(dgdd_cli.__version__, torch.__version__),  # not how a processor rounds: groups once found stay those groups
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -146,7 +146,7 @@ def _shelf(
         samples,
         *(normalisation.mean, normalisation.std),
         *(seed, indices.start, indices.step, len(indices)),
-        *arithmetic(device),
+        *arithmetic(device, settings.precision),
         None if parts is None else shelf_name(parts.ids.tolist()),
     ]
     return Shelf(cache / "banks", shelf_name(facts), source.fingerprint())

@@ -20,6 +20,7 @@ from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice, computes_bfloat16
 from dgdd_cli.engine.distill import Distilled, distill
 from dgdd_cli.engine.groups import NAMED, Groups, find_groups
+from dgdd_cli.engine.precision import check_precision
 from dgdd_cli.engine.pseudo_domains import with_pseudo_domains
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.errors import DgddError, UsageError
@@ -65,12 +66,14 @@ def distil_to_bundle(
         )
     if not run.domains:
         check_domains(run.recipe, sources)
+    probes = run.recipe.probes
+    if probes:
+        check_precision(probes.precision, chosen.device, setting="probes.precision")
     source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
     styled = with_pseudo_domains(source, run.domains) if run.domains else source
     check_domains(run.recipe, styled.domain_names)
     for line in (*source.notes, *check_cells(styled)):
         warn(line)
-    probes = run.recipe.probes
     if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
         note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
     groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)

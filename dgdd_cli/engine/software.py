@@ -16,8 +16,9 @@ def software() -> dict[str, str]:
     return {"dgdd": dgdd_cli.__version__, "python": platform.python_version(), **versions}
 
 
-def arithmetic(device: torch.device) -> tuple[str | int, ...]:
-    """What decides how sums on a device round: who computes, on which model or instructions, with how many threads."""
+def arithmetic(device: torch.device, precision: str) -> tuple[str | int, ...]:
+    """What decides how sums on a device round: who computes, on which model or instructions, with how many threads,
+    and in what precision (see precision.py)."""
     cuda = device.type == "cuda"
     model = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-    return dgdd_cli.__version__, device.type, model, torch.get_num_threads(), torch.__version__
+    return dgdd_cli.__version__, device.type, model, torch.get_num_threads(), torch.__version__, precision

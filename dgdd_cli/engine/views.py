@@ -49,7 +49,7 @@ def make_view(
     source: DomainDataset, settings: Probes, normalisation: Normalisation, seed: int, index: int, device: torch.device
 ) -> View:
     """The view number `index` of a seed. In bfloat16 its weights are those of float32, rounded."""
-    dtype = getattr(torch, settings.precision)
+    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     network = build(
         settings.network,
         num_classes=len(source.class_names),

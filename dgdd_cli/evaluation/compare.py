@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.precision import check_precision, computing_in
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.feed import resident
@@ -66,6 +67,7 @@ def compare(
     so that differences between contestants are paired. `groups` holds int64 (n,) in [0, num_groups) for each target.
     Scores of baselines are taken from the shelf where it has them for all targets, and put there otherwise.
     """
+    check_precision(protocol.precision, device, setting="precision")
     check_trainable(contestants, networks, repeats, protocol)
     jobs = []
     for contestant in contestants:
@@ -103,21 +105,22 @@ def compare(
         progress("evaluate", done, total)
 
     tick(0)
-    for job in jobs:
-        for repeat, trained in trainings(
-            job.contestant,
-            job.network,
-            job.missing,
-            job.how,
-            protocol,
-            num_classes=len(next(iter(targets.values())).class_names),
-            seed=seed,
-            device=device,
-            tick=tick,
-        ):
-            job.found[repeat] = scores_of(job, repeat, trained)
-            if shelf is not None:
-                keep(shelf, job.contestant, job.network, repeat, job.found[repeat])
+    with computing_in(protocol.precision, device):
+        for job in jobs:
+            for repeat, trained in trainings(
+                job.contestant,
+                job.network,
+                job.missing,
+                job.how,
+                protocol,
+                num_classes=len(next(iter(targets.values())).class_names),
+                seed=seed,
+                device=device,
+                tick=tick,
+            ):
+                job.found[repeat] = scores_of(job, repeat, trained)
+                if shelf is not None:
+                    keep(shelf, job.contestant, job.network, repeat, job.found[repeat])
     return [
         Result(
             job.contestant,

@@ -16,6 +16,7 @@ from dgdd_cli.data.catalog import entry_for
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import Located, Reading, locate, read_as, resolve_domain
 from dgdd_cli.engine.device import Choice
+from dgdd_cli.engine.precision import check_precision
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.evaluation.baselines import check_baselines
 from dgdd_cli.evaluation.compare import compare
@@ -69,6 +70,7 @@ def evaluate_bundles(
     check_corruptions(request.corruptions)
     if request.groups is not None:
         check_spec(request.groups)
+    check_precision(request.protocol.precision, chosen.device, setting="precision")
     bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
     for bundle in bundles:
         check_hard_labels(bundle, "dgdd evaluate")

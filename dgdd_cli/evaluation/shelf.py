@@ -15,7 +15,7 @@ from dgdd_cli.engine.software import software
 from dgdd_cli.evaluation.groups import TargetGroups
 from dgdd_cli.evaluation.targets import Target
 
-EVALUATOR = 2  # to be raised whenever the same choices and facts train to other scores
+EVALUATOR = 3  # to be raised whenever the same choices and facts train to other scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--width", type=int, default=Protocol().width)
-    parser.add_argument("--precision", default=Protocol().precision, choices=("float32", "bfloat16"))
+    parser.add_argument("--precision", default=Protocol().precision, choices=("float32", "tf32", "bfloat16"))
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

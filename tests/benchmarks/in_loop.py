@@ -18,6 +18,7 @@ from dgdd_cli.config import Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.checkpoint import State
 from dgdd_cli.engine.distill import distill
+from dgdd_cli.engine.precision import computing_in
 
 BANK = 6  # one probe of each augmentation on average, so that a cheap operation does not stand for all
 STEPS = 1000  # the run pretends to be as long, because the loop reports every hundredth of its steps
@@ -103,7 +104,7 @@ def in_turns(works: Sequence[Callable[[Callable[[], None]], object]]) -> list[li
     """Run works side by side, one turn of one at a time: seconds of the turns of each, but its first.
 
     Each calls what it is given at the end of every turn, and goes on when the others have had theirs. A machine whose
-    speed changes within seconds then slows all of them alike.
+    speed changes within seconds then slows all of them alike. All compute in float32: precision is the process's.
     """
     batons = [threading.Semaphore(0) for _ in works]
     seconds: list[list[float]] = [[] for _ in works]
@@ -134,7 +135,7 @@ def in_turns(works: Sequence[Callable[[Callable[[], None]], object]]) -> list[li
             over.add(own)
             pass_on(own)
 
-    with ThreadPoolExecutor(len(works)) as pool:
+    with computing_in("float32", torch.device("cpu")), ThreadPoolExecutor(len(works)) as pool:
         batons[0].release()
         for done in [pool.submit(run, own) for own in range(len(works))]:
             done.result()

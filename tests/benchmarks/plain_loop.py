@@ -17,6 +17,7 @@ from dgdd_cli.config import resolve
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.distill import initial_state
 from dgdd_cli.engine.normalisation import normalisation_of
+from dgdd_cli.engine.precision import computing_in, has_tf32
 from dgdd_cli.networks import build
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
@@ -46,8 +47,24 @@ def plain_steps(
 ) -> Tensor:
     """`steps` steps of the plain loop: real images float (N, 3, S, S), synthetic (C·IPC, 3, S, S), both normalised.
 
-    `watch` sees the synthetic images after each step and may end the loop by returning False.
+    `watch` sees the synthetic images after each step and may end the loop by returning False. Convolutions are TF32
+    where the device has it, as PyTorch's defaults make those of the released loop.
     """
+    device = images.device
+    with computing_in("tf32" if has_tf32(device) else "float32", device):
+        return _steps(images, labels, synthetic, classes, strategy, steps, rate, watch)
+
+
+def _steps(
+    images: Tensor,
+    labels: Tensor,
+    synthetic: Tensor,
+    classes: int,
+    strategy: str,
+    steps: int,
+    rate: float,
+    watch: Callable[[Tensor], bool] | None,
+) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     synthetic = synthetic.clone().requires_grad_()
     optimiser = torch.optim.SGD([synthetic], lr=rate, momentum=0.5)

@@ -22,15 +22,16 @@ from dgdd_cli.config import resolve
 from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.device import choose_device, computes_bfloat16
 from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
+from dgdd_cli.engine.precision import has_tf32
 
 METHODS = ("dm", "dm-balanced", "sgs")
-SAID = {"float32": "", "bfloat16": " bfloat16"}
+SAID = {"float32": "", "tf32": " TF32", "bfloat16": " bfloat16"}
 
 
 def main() -> None:
     parser = with_dataset(parser_of(__doc__))
     parser.add_argument("--widths", default="128,64", help="probe widths; the plain loop always uses 128")
-    parser.add_argument("--precisions", help="of the probes; default: float32, and bfloat16 where the device has it")
+    parser.add_argument("--precisions", help="of the probes; default: all that the device has")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--plain-rounds", type=int, default=3)
     options = parser.parse_args()
@@ -38,7 +39,8 @@ def main() -> None:
     chosen = choose_device(options.device)
     located, source = sources_of(options)
     device, widths = chosen.device, options.widths.split(",")
-    available = ["float32", "bfloat16"] if computes_bfloat16(device) else ["float32"]
+    has = {"float32": True, "tf32": has_tf32(device), "bfloat16": computes_bfloat16(device)}
+    available = [name for name in SAID if has[name]]
     precisions = options.precisions.split(",") if options.precisions else available
     if unknown := set(precisions) - set(SAID):
         parser.error(f"--precisions: {', '.join(sorted(unknown))} is not one of {', '.join(SAID)}")

@@ -22,9 +22,9 @@ class Target:
 TARGETS = (
     Target("gpu_tests", ("all_pass",), "is", True, "the tests marked gpu pass", reads=False),
     Target("kernels", ("cuda", "status"), "is", "run", "the kernels run and agree with the reference", reads=False),
-    Target("step", ("plain_over", "dm width 64"), "at least", 50, "a dm step against a step of the plain loop"),
-    Target("step", ("plain_over", "sgs width 64"), "at least", 50, "an sgs step against a step of the plain loop"),
-    Target("step", ("sgs_over_dm", "64"), "at most", 1.2, "an sgs step over a dm step"),
+    Target("step", ("plain_over", "dm width 64 TF32"), "at least", 50, "a dm step against one of the plain loop"),
+    Target("step", ("plain_over", "sgs width 64 TF32"), "at least", 50, "an sgs step against one of the plain loop"),
+    Target("step", ("sgs_over_dm", "64 TF32"), "at most", 1.2, "an sgs step over a dm step"),
     Target("evaluation", ("repeats_over_one",), "at most", 2, "ten repeats of an evaluation over one"),
     Target("distill", ("plain_over", "dm 1000 steps"), "at least", 5, "the whole command, 1,000 steps of dm", False),
     Target("distill", ("plain_over", "sgs 1000 steps"), "at least", 5, "the whole command, 1,000 steps of sgs", False),

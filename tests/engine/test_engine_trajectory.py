@@ -214,7 +214,7 @@ def test_a_network_is_trained_between_its_matchings(shapes):
         ({"probes": {"source": "bank:3"}}, "no bank"),
         ({"surgery": {}}, "surgery acts on distribution matching"),
         ({"probes": {"network": "resnet18"}}, "batch normalisation"),
-        ({"probes": {"precision": "bfloat16"}}, "computes in float32"),
+        ({"probes": {"precision": "bfloat16"}}, "computes in float32 or tf32"),
         ({"risk": {"name": "mean", "tail": 0.5}}, "has no tail"),
         ({"risk": {"name": "cvar", "rate": 0.5}}, "belongs to group-dro"),
         ({"matching": {"name": "dm"}}, "trajectory is the life"),

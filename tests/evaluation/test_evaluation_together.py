@@ -74,18 +74,26 @@ def test_lockstep_in_bfloat16_is_close(shapes):
             torch.testing.assert_close(a, b, rtol=0.05, atol=2e-3)
 
 
+# How far the mean of the worst test losses may move after two epochs, relatively. In float32 only the order of sums
+# differs: with convolutions in float64 it moves by 1e-7 on a CPU, and three decades are left to other algorithms
+# (Winograd) and their growth. With factors rounded to the 10 bits of TF32, in both passes, it moves by 1.5e-3 (mixup
+# 1.9e-3) over three seeds. A repeat that trains on another's images is off by 1.5e-3 to 0.13.
+MOVES = {"float32": 1e-4, "tf32": 5e-3}
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", MOVES)
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer):
+def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer, precision):
     """Few steps, so that rounding has no time to grow: together on CUDA where that is possible, alone on the CPU."""
     source = shapes(size=16)
-    protocol = Protocol(trainer=trainer, width=4, augment="color_crop", batch=8, epochs=2)
-    contestant = baseline_contestant(
-        "balanced-random", source, ipc=6, seed=0, normalisation=source.normalisation, protocol=protocol
-    )
     found = []
-    for device in ("cpu", "cuda"):
+    for device, own in (("cpu", "float32"), ("cuda", precision)):
+        protocol = Protocol(trainer=trainer, width=4, augment="color_crop", batch=8, epochs=2, precision=own)
+        contestant = baseline_contestant(
+            "balanced-random", source, ipc=6, seed=0, normalisation=source.normalisation, protocol=protocol
+        )
         (result,) = compare(
             [contestant],
             {"cyan": source.only(["cyan"])},
@@ -96,7 +104,7 @@ def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer):
             device=torch.device(device),
         )
         found.append([score.loss_cvar for score in result.scores])
-    assert found[0] == pytest.approx(found[1], rel=1e-2)
+    assert found[1] == pytest.approx(found[0], rel=MOVES[precision])
 
 
 def test_networks_with_buffers_are_not_stacked(shapes):
