@@ -25,6 +25,8 @@ def check_name(name: str) -> str:
         raise ValueError("is blank")
     if len(name) > NAME_LENGTH:
         raise ValueError(f"is {plural(len(name), 'character')} long (at most {NAME_LENGTH})")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError("is not UTF-8, or is read with another encoding: PYTHONUTF8=1 reads names as UTF-8")
     if any(map(_is_unprintable, name)):
         raise ValueError(f"holds control characters: {printable(name)}")
     return name

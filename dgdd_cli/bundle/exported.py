@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from dgdd_cli.data.layout import is_litter
+from dgdd_cli.data.entries import is_litter
 
 METADATA, CARD, CROISSANT = "metadata.jsonl", "README.md", "croissant.json"
 EARLIER_METADATA = "metadata.csv"  # what version 0.1.0 wrote

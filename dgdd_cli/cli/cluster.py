@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dgdd_cli.cli.complete import complete_dataset
+from dgdd_cli.cli.distill_result import skipped_files
 from dgdd_cli.cli.options import (
     BUDGET,
     DATA,
@@ -151,6 +152,7 @@ def cluster(
         "domains": list(images.domain_names),
         "images": len(images),
         "skipped_images": images.skipped,
+        **skipped_files(images.skipped_files),
         "image_size": images.image_size,
         "per": per,
         "features": found.features,

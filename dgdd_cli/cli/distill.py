@@ -235,7 +235,7 @@ def distill(
                 ranks=ranks,
             )
     if finished.manifest is not None:
-        skipped, peak = finished.source.skipped, peak_memory_bytes()
+        skipped, peak = finished.source.skipped_files, peak_memory_bytes()
         document = result_document(run, located.name, out, finished.manifest, chosen, skipped=skipped, peak=peak)
         output.result(document, human=result_line(document), quiet=str(out))
         output.hint(next_command(out, data, run.dataset if located.entry is None else None))

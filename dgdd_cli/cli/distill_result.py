@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from dgdd_cli.config import Distillation
     from dgdd_cli.engine.device import Choice
 
+Skipped = Sequence[tuple[str, str]]
+
 
 def result_document(
-    run: Distillation, dataset: str, out: Path, manifest: Manifest, chosen: Choice, *, skipped: int, peak: int
+    run: Distillation, dataset: str, out: Path, manifest: Manifest, chosen: Choice, *, skipped: Skipped, peak: int
 ) -> dict[str, Any]:
-    """The document `dgdd.distill/1`; `skipped` unreadable images, and the largest memory of the process in bytes."""
+    """The document `dgdd.distill/1`; `skipped`: unreadable files and why, `peak`: the process's memory in bytes."""
     return {
         "schema": "dgdd.distill/1",
         "bundle": str(out),
@@ -32,9 +35,15 @@ def result_document(
         "steps": manifest.steps,
         "seed": run.seed,
         "device": {"type": chosen.device.type, "name": chosen.name, "reason": chosen.reason},
-        "skipped_images": skipped,
+        "skipped_images": len(skipped),
+        **skipped_files(skipped),
         "peak_memory_bytes": peak,
     }
+
+
+def skipped_files(skipped: Skipped) -> dict[str, list[dict[str, str]]]:
+    """The entry of a document that lists every file left out as corrupt; none where there is none."""
+    return {"skipped_files": [{"file": name, "reason": reason} for name, reason in skipped]} if skipped else {}
 
 
 def result_line(document: dict[str, Any]) -> str:

@@ -40,8 +40,12 @@ class CatalogEntry:
 
 
 def fold(name: str) -> str:
-    """Lower case, every run of spaces, hyphens, dots and underscores as one underscore; Unicode NFKC."""
-    return re.sub(r"[\s\-_.]+", "_", unicodedata.normalize("NFKC", name).casefold()).strip("_")
+    """Lower case, every run of spaces, hyphens and underscores inside the name as one underscore; Unicode NFC.
+
+    Signs at either end stay, and so do points: -1 is not 1, A- is not A, and 1.5 is not 1-5.
+    """
+    plain = unicodedata.normalize("NFC", name).casefold().strip()
+    return re.sub(r"(?<=[^\s\-_])[\s\-_]+(?=[^\s\-_])", "_", plain)
 
 
 def _aliases(table: Mapping[str, str]) -> Mapping[str, str]:

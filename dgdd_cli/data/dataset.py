@@ -28,7 +28,8 @@ class DomainDataset:
     """Images with a class and a domain each.
 
     images uint8 (N, 3, H, W); labels and domains int64 (N); names in index order. `normalisation` is None when
-    the set does not come with published statistics. Raises DataError when the parts do not fit together.
+    the set does not come with published statistics; `skipped_files`: which corrupt files were left out, and why.
+    Raises DataError when the parts do not fit together.
     """
 
     name: str
@@ -39,7 +40,7 @@ class DomainDataset:
     domain_names: tuple[str, ...]
     licence: str = "not stated"
     normalisation: Normalisation | None = None
-    skipped: int = 0
+    skipped_files: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
     _hashes: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)  # of domains, by name
 
@@ -67,6 +68,11 @@ class DomainDataset:
     @property
     def image_size(self) -> int:
         return self.images.shape[-1]
+
+    @property
+    def skipped(self) -> int:
+        """How many corrupt images were left out."""
+        return len(self.skipped_files)
 
     def counts(self) -> Tensor:
         """Images per cell, int64 (C, D)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.data.layout import listed
+from dgdd_cli.data.entries import listed
 from dgdd_cli.data.locate import Located, resolve_domain
 from dgdd_cli.errors import DataError, UsageError
 

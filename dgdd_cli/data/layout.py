@@ -1,15 +1,17 @@
-"""Which folder holds which domain and class: two levels are looked at, no image is opened.
+"""Which folder holds which domain and class: two levels are looked at, no image is decoded.
 
     <root>/<domain>/<class>/<image>
 
 Hidden names and operating systems' leftovers are ignored. In a catalog set a folder that is none of its domains or
-classes is left out and named in a note; a missing domain is an error. In any other set every folder counts, and the
-class list is the union over all domains.
+classes is left out and named in a note; a missing domain is an error. In any other set every folder counts that holds
+images, the others are named in a note, and the class list is the union over all domains.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +19,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from dgdd_cli.data.catalog import CatalogEntry, fold, folder_domain
+from dgdd_cli.data.entries import EXPECTED, entries, is_folder, listed
+from dgdd_cli.data.opening import counts_as_image, quiet
+from dgdd_cli.data.trees import class_level_missing, links, trees
 from dgdd_cli.errors import DataError
 from dgdd_cli.text import check_name, printable
-
-LITTER = {
-    *(".ds_store", ".localized", "icon\r", "__macosx"),
-    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),
-    *("@eadir", "lost+found", ".directory"),
-}
-EXPECTED = "expected DIR/<domain>/<class>/<image>, for example DIR/photo/dog/1.jpg and DIR/sketch/dog/1.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,40 +34,6 @@ class Layout:
     class_names: tuple[str, ...]
     folders: Mapping[str, Mapping[str, Path]]
     notes: tuple[str, ...] = ()
-
-
-def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, sorted by name, without hidden names. Raises DataError when it cannot be listed."""
-    try:
-        with os.scandir(folder) as found:
-            kept = [entry for entry in found if not is_hidden(entry.name)]
-    except FileNotFoundError:
-        raise DataError(f"there is no folder {folder}", hint=f"check the path; {EXPECTED}") from None
-    except NotADirectoryError:
-        raise DataError(f"{folder} is a file, not a folder", hint=f"unpack archives first; {EXPECTED}") from None
-    except PermissionError:
-        raise DataError(f"no permission to read the folder {folder}", hint=f"chmod -R u+rX {folder}") from None
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror or error}", hint=EXPECTED) from None
-    return sorted(kept, key=lambda entry: entry.name)
-
-
-def is_hidden(name: str) -> bool:
-    """Names that no user means as data: dot files, Thumbs.db and the like."""
-    return name.startswith(".") or is_litter(name)
-
-
-def is_litter(name: str) -> bool:
-    """What operating systems leave behind in a folder that was looked at: .DS_Store, ._x.png, Thumbs.db ..."""
-    return name.startswith("._") or name.casefold() in LITTER
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether the entry is a folder; a symbolic link that leads nowhere or round in circles is none."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def read_layout(root: Path, entry: CatalogEntry | None) -> Layout:
@@ -85,11 +49,15 @@ def read_layout(root: Path, entry: CatalogEntry | None) -> Layout:
         raise DataError(f"{root} {what}", hint=EXPECTED)
     if entry is not None:
         domains = _catalog_domains(domains, entry, root, notes)
+    else:
+        domains = _with_images(domains, root, notes)
     classes = {name: _class_folders(path, root, notes) for name, path in domains.items()}
     _no_folder_twice(domains)
     if entry is not None and entry.class_names:
         return Layout(root, entry.class_names, _catalog_classes(classes, entry, notes), tuple(notes))
     names, folders = _united_classes(classes, notes)
+    if len(names) == 1:
+        notes.append(f"every image is of the class {names[0]!r}, so any set scores 100 %: is a folder level missing?")
     return Layout(root, names, folders, tuple(notes))
 
 
@@ -107,7 +75,7 @@ def _own_folders(inside: list[os.DirEntry[str]], root: Path, notes: list[str]) -
             check_name(found.name)
         except ValueError as error:
             raise DataError(
-                f"the folder name {printable(found.name)!r} {error}",
+                f"the folder name '{printable(found.name)}' {error}",
                 hint="rename the folder: it names a domain or class",
             ) from None
         kept.append(found)
@@ -140,17 +108,52 @@ def _catalog_domains(found: Mapping[str, Path], entry: CatalogEntry, root: Path,
     return {name: domains[name] for name in entry.domain_names}
 
 
+def _with_images(found: Mapping[str, Path], root: Path, notes: list[str]) -> dict[str, Path]:
+    """The folders that can be domains; others stand beside them: lists, splits, documents."""
+    with quiet():
+        domains = {name: path for name, path in found.items() if _may_be_domain(path)}
+    classes = {fold(e.name) for path in domains.values() for e in entries(path) if is_folder(e)}
+    stray = [
+        name
+        for name, path in found.items()
+        if name not in domains and not classes & {fold(e.name) for e in entries(path) if is_folder(e)}
+    ]
+    if not domains:
+        return dict(found)  # whichever is read first says what is missing
+    if stray:
+        which = "which holds" if len(stray) == 1 else "which hold"
+        notes.append(f"left out of {root.name}: {listed(stray)}, {which} neither images nor classes")
+    return {name: path for name, path in found.items() if name not in stray}
+
+
+def _may_be_domain(folder: Path) -> bool:
+    """Whether there are images in it or in its folders, or folders deeper down."""
+    inside = entries(folder)
+    return any(
+        any(is_folder(e) or counts_as_image(Path(e.path)) for e in entries(Path(found.path)))
+        if is_folder(found)
+        else counts_as_image(Path(found.path))
+        for found in sorted(inside, key=is_folder, reverse=True)
+    )
+
+
 def _class_folders(domain: Path, root: Path, notes: list[str]) -> dict[str, Path]:
     inside = entries(domain)
     folders = {e.name: Path(e.path) for e in _own_folders(inside, domain, notes)}
     files = [e.name for e in inside if not is_folder(e)]
     if not folders:
         if files:
-            raise DataError(
-                f"{domain} holds files directly ({listed(files)}): the class level is missing",
-                hint=EXPECTED.replace("DIR", str(root)),
-            )
+            raise class_level_missing(root, domain, files)
         raise DataError(f"{domain} is empty", hint=EXPECTED.replace("DIR", str(root)))
+    seen: dict[Path, str] = {}
+    for name, path in folders.items():
+        other = seen.setdefault(path.resolve(), name)
+        if other != name:
+            raise DataError(
+                f"the classes {other!r} and {name!r} of the domain {domain.name!r} are the same folder "
+                f"{path.resolve()}: its images would count under both",
+                hint=f"rm {shlex.quote(str(path if path.is_symlink() else domain / other))} removes the link",
+            )
     if files:
         notes.append(f"left out {listed(files)} in {domain}: only class folders are read there")
     return folders
@@ -180,12 +183,22 @@ def _catalog_classes(
             guess = f" (did you mean {listed(near)}?)" if near else ""
             notes.append(f"left out of {entry.name}/{domain}: {listed(stray)}, which is no class of it{guess}")
         if not mine:
-            raise DataError(
-                f"the domain {domain!r} holds none of the classes of {entry.name}: found {listed(stray)}",
-                hint=f"its classes are {listed(entry.class_names)}; is there a level too many?",
-            )
+            raise _none_of_the_classes(domain, folders, entry)
         result[domain] = mine
     return result
+
+
+def _none_of_the_classes(domain: str, folders: Mapping[str, Path], entry: CatalogEntry) -> DataError:
+    path = next(iter(folders.values()))
+    root = path.parent.parent
+    if any(is_folder(e) for e in entries(path)):
+        cure = links(root, path.name)
+    else:
+        cure = f"the classes are called {listed(entry.class_names, 8)}"
+    return DataError(
+        f"the domain {domain!r} holds none of the classes of {entry.name}: found {listed(list(folders))}",
+        hint="\n".join([*trees(root), cure]),
+    )
 
 
 def _united_classes(
@@ -200,12 +213,21 @@ def _united_classes(
     for key, name in first.items():
         others = [s for s in spellings if not distinct and fold(s) == key and s != name]
         if others:
-            notes.append(f"read as one class: {listed([name, *others])}")
+            notes.append(f"read as one class: {', '.join(_told_apart([name, *others]))}")
     renamed = {
         domain: {first[folder if distinct else fold(folder)]: path for folder, path in folders.items()}
         for domain, folders in found.items()
     }
     return tuple(first.values()), renamed
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """The names in quotes; those that look the same, as é may be one character or two, in escapes as well."""
+    looks = Counter(unicodedata.normalize("NFC", name) for name in names)
+    return [
+        f"{name!r} (written {name!a})" if looks[unicodedata.normalize("NFC", name)] > 1 else repr(name)
+        for name in names
+    ]
 
 
 def _no_folder_twice(domains: Mapping[str, Path]) -> None:
@@ -222,9 +244,3 @@ def _no_folder_twice(domains: Mapping[str, Path]) -> None:
 
 def _folders(names: list[str]) -> str:
     return f"the domain {names[0]!r}" if len(names) == 1 else f"the domains {', '.join(map(repr, names))}"
-
-
-def listed(names: list[str] | tuple[str, ...], most: int = 4) -> str:
-    """The first few names in quotes, and how many more there are."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

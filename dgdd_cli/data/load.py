@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.cache import cache_file, content_key, load_cached, store
 from dgdd_cli.data.catalog import CatalogEntry
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
-from dgdd_cli.data.decode import Sample, decode_samples
+from dgdd_cli.data.decode import Failure, Sample
 from dgdd_cli.data.folder import list_samples
-from dgdd_cli.data.hub import fetch, read_parquet
+from dgdd_cli.data.hub import fetch
 from dgdd_cli.data.locate import Located, locate, resolve_domain
+from dgdd_cli.data.parquet import read_parquet
+from dgdd_cli.data.read_domain import read_domain
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
-from dgdd_cli.text import printable
+from dgdd_cli.text import plural, printable
 
 __all__ = ["Located", "Reading", "load_dataset", "locate", "read", "read_as", "resolve_domain"]
 
 SMALLEST, LARGEST = 8, 1024  # pixels
+MOST_NAMED = 20  # images that cannot be read before reading stops
 
 
 def read(
@@ -40,8 +41,8 @@ def read(
     """Decode the named domains (default: all), and no others, at image_size x image_size pixels.
 
     Domain indices follow the order given; the class list is always the whole one. Raises UsageError for a size outside
-    8..1024 or a domain named twice, DataError for what cannot be read; with `skip_corrupt` corrupt images are left out
-    and counted.
+    8..1024 or a domain named twice, DataError for what cannot be read, which names up to 20 images; with `skip_corrupt`
+    corrupt images are left out, counted and listed.
     """
     if not SMALLEST <= image_size <= LARGEST:
         raise UsageError(f"image size {image_size} is not between {SMALLEST} and {LARGEST}", hint="--image-size 32")
@@ -58,22 +59,39 @@ def read(
     images = torch.empty(total, 3, image_size, image_size, dtype=torch.uint8)  # (N, 3, H, W), filled domain by domain
     labels = torch.empty(total, dtype=torch.int64)
     index = torch.empty(total, dtype=torch.int64)
-    skipped: list[str] = []
+    unread: list[tuple[str, Failure]] = []
     filled = 0
     for d, name in enumerate(wanted):
         out = images[filled : filled + len(samples[d])]
-        kept = _fill(name, samples[d], out, skip_corrupt, cache_dir, notes, progress)
-        here = slice(filled, filled + len(kept))
-        labels[here] = torch.tensor([sample.label for sample in samples[d]], dtype=torch.int64)[kept]
+        most = None if skip_corrupt else MOST_NAMED - len(unread)
+        domain = read_domain(name, samples[d], out, most=most, cache_dir=cache_dir, progress=progress)
+        here = slice(filled, filled + len(domain.kept))
+        labels[here] = torch.tensor([sample.label for sample in samples[d]], dtype=torch.int64)[domain.kept]
         index[here] = d
-        skipped += _without(samples[d], kept)
-        filled += len(kept)
-    if skipped:
-        more = f" and {len(skipped) - 4} more" if len(skipped) > 4 else ""
-        notes.append(f"left out {len(skipped)} corrupt images: {', '.join(skipped[:4])}{more}")
-    return _dataset(
-        located, wanted, images[:filled], labels[:filled], index[:filled], skipped=len(skipped), notes=notes
-    )
+        notes += domain.notes
+        unread += [(printable(samples[d][failure.index].name), failure) for failure in domain.failures]
+        filled += len(domain.kept)
+        if not skip_corrupt and len(unread) >= MOST_NAMED:
+            break
+    if unread and not skip_corrupt:
+        raise _cannot_be_read(unread)
+    if unread:
+        names = [name for name, _ in unread]
+        more = f" and {len(names) - 4:,} more" if len(names) > 4 else ""
+        notes.append(f"left out {plural(len(names), 'corrupt image')}: {', '.join(names[:4])}{more}")
+    skipped = tuple((name, failure.reason) for name, failure in unread)
+    return _dataset(located, wanted, images[:filled], labels[:filled], index[:filled], skipped=skipped, notes=notes)
+
+
+def _cannot_be_read(unread: Sequence[tuple[str, Failure]]) -> DataError:
+    cures = [failure.cure for _, failure in unread if failure.cure]
+    hint = "\n".join([*dict.fromkeys(cures), "--skip-corrupt leaves such images out and counts them"])
+    if len(unread) == 1:
+        ((name, failure),) = unread
+        return DataError(f"{name} cannot be read: {failure.reason}", hint=hint)
+    which = "; ".join(f"{name} ({failure.reason})" for name, failure in unread[:MOST_NAMED])
+    number = f"{len(unread)} images" if len(unread) < MOST_NAMED else f"{MOST_NAMED} images or more"
+    return DataError(f"{number} cannot be read: {which}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,55 +158,6 @@ def _samples(
     return [read_parquet(paths, located.entry, name) for name in wanted], []
 
 
-def _fill(
-    domain: str,
-    samples: Sequence[Sample],
-    out: Tensor,  # (N, 3, H, W) uint8; its first rows become the images
-    skip_corrupt: bool,
-    cache_dir: Path | None,
-    notes: list[str],
-    progress: Progress,
-) -> Tensor:
-    """Decode one domain, or take it from the cache; returns which samples the first rows of `out` are, int64."""
-    path = None
-    if cache_dir is not None:
-        path = cache_file(cache_dir, content_key(samples, out.shape[-1], f"checking {domain}", progress))
-        kept = load_cached(path, len(samples), out)
-        if kept is not None and (skip_corrupt or len(kept) == len(samples)):
-            return _some(domain, kept)
-    broken: set[int] = set()
-    with closing(decode_samples(samples, out, f"decoding {domain}", progress)) as failures:
-        for failure in failures:
-            if not skip_corrupt:
-                raise DataError(
-                    f"{printable(samples[failure.index].name)} cannot be read: {failure.reason}",
-                    hint="--skip-corrupt leaves such images out and counts them",
-                )
-            broken.add(failure.index)
-    kept = torch.tensor([i for i in range(len(samples)) if i not in broken], dtype=torch.int64)
-    if broken:
-        out[: len(kept)] = out[kept]
-    _some(domain, kept)
-    if path is not None:
-        problem = store(path, out[: len(kept)], kept)
-        if problem is not None:
-            notes.append(f"the decoded images could not be cached in {cache_dir}: {problem}")
-    return kept
-
-
-def _some(domain: str, kept: Tensor) -> Tensor:
-    if not len(kept):
-        raise DataError(f"no image of the domain {domain!r} could be read", hint="check that its files are images")
-    return kept
-
-
-def _without(samples: Sequence[Sample], kept: Tensor) -> list[str]:
-    if len(kept) == len(samples):
-        return []
-    present = set(kept.tolist())
-    return [printable(sample.name) for i, sample in enumerate(samples) if i not in present]
-
-
 def _dataset(
     located: Located,
     wanted: Sequence[str],
@@ -196,7 +165,7 @@ def _dataset(
     labels: Tensor,
     index: Tensor,
     *,
-    skipped: int = 0,
+    skipped: tuple[tuple[str, str], ...] = (),
     notes: Sequence[str] = (),
 ) -> DomainDataset:
     entry: CatalogEntry | None = located.entry
@@ -209,6 +178,6 @@ def _dataset(
         domain_names=tuple(wanted),
         licence=entry.licence if entry else "not stated",
         normalisation=Normalisation(entry.mean, entry.std, entry.normalisation_origin) if entry else None,
-        skipped=skipped,
+        skipped_files=skipped,
         notes=tuple(dict.fromkeys(notes)),
     )

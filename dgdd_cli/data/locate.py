@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dgdd_cli.data.catalog import CatalogEntry, canonical_domain, dataset_names, entry_for, fold, folder_domain
+from dgdd_cli.data.entries import entries, is_folder
 from dgdd_cli.data.hub import find_parquet
-from dgdd_cli.data.layout import Layout, entries, is_folder, read_layout
+from dgdd_cli.data.layout import Layout, read_layout
 from dgdd_cli.errors import DataError, UnknownName
 
 INNER = ("images", "kfold", "data")  # where some copies keep the domains, one level down

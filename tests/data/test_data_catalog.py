@@ -84,3 +84,28 @@ def test_one_letter_folders_are_no_domains() -> None:
 def test_the_catalog_does_not_import_torch() -> None:
     code = "import sys, dgdd_cli.data.catalog; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("-1", "1"),
+        ("+1", "1"),
+        ("A-", "A"),
+        ("A+", "A-"),
+        ("1.5", "15"),
+        ("1.5", "1-5"),
+        ("_x", "x"),
+        ("m\u00b2", "m2"),
+    ],
+)
+def test_signs_points_and_digits_are_part_of_a_name(one: str, other: str) -> None:
+    assert fold(one) != fold(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Real World", "real_world"), ("art-painting", "Art  Painting"), ("caf\u00e9", "cafe\u0301"), (" dog", "Dog")],
+)
+def test_case_and_what_separates_words_are_not(one: str, other: str) -> None:
+    assert fold(one) == fold(other)

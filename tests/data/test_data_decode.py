@@ -9,7 +9,7 @@ import torch
 from data_pictures import picture
 from PIL import Image
 
-from dgdd_cli.data import decode
+from dgdd_cli.data import opening
 from dgdd_cli.data.decode import BROKEN, Sample, decode_image, decode_samples, in_parallel
 from dgdd_cli.progress import silent
 
@@ -94,8 +94,8 @@ def test_broken_exif_does_not_lose_a_good_picture() -> None:
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "LARGEST_IMAGE", 99)
-    with pytest.raises(ValueError, match="10 x 10 pixels are more than 99"):
+    monkeypatch.setattr(opening, "LARGEST_IMAGE", 99)
+    with pytest.raises(ValueError, match="10 x 10 pixels, of which at most 99 are read"):
         decode_image(encoded(picture(0, (10, 10))), 8)
 
 

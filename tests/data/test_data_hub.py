@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from dgdd_cli.data import hub
 from dgdd_cli.data.catalog import CATALOG
-from dgdd_cli.data.hub import read_parquet
 from dgdd_cli.data.load import load_dataset, locate, read
+from dgdd_cli.data.parquet import read_parquet
 from dgdd_cli.errors import DataError
 
 PACS = CATALOG["pacs"]

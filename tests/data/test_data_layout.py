@@ -161,11 +161,32 @@ def test_images_directly_in_a_domain_folder(tmp_path: Path) -> None:
         locate(str(tmp_path))
 
 
-def test_an_empty_domain_folder(tmp_path: Path) -> None:
-    draw_tree(tmp_path, {"a": ["x"]})
+def test_folders_without_images_are_no_domains(tmp_path: Path) -> None:
+    draw_tree(tmp_path, {"a": ["x", "y"], "b": ["x", "y"]})
+    for name in ("splits", "docs/html", "image_list", "__pycache__"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "docs" / "html" / "index.html").write_text("<html>")
+    (tmp_path / "image_list" / "a.txt").write_text("a/x/0.png 0")
+    (tmp_path / "__pycache__" / "a.pyc").write_bytes(b"x")
+    dataset = load_dataset(str(tmp_path), image_size=8)
+    assert dataset.domain_names == ("a", "b")
+    assert dataset.class_names == ("x", "y")
+    (note,) = dataset.notes
+    assert "'docs', 'image_list', 'splits'" in note
+
+
+def test_nothing_but_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(DataError, match=r"b is empty"):
         locate(str(tmp_path))
+
+
+def test_a_folder_of_pictures_beside_the_domains_is_not_left_out_silently(tmp_path: Path) -> None:
+    draw_tree(tmp_path, {"a": ["x"], "b": ["x"]})
+    write(tmp_path / "preview" / "1.png", picture(0))
+    with pytest.raises(DataError, match="preview holds files directly") as caught:
+        locate(str(tmp_path))
+    assert "move it out" in str(caught.value.hint)
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
