@@ -18,13 +18,19 @@ LABELS = torch.arange(2)
 
 
 def run(
-    steps: int, *, bad: dict[int, float] = {}, progress=silent, keep=None, keep_seconds: float = 0.0, start: int = 0
+    steps: int,
+    *,
+    bad: dict[int, float] | None = None,
+    progress=silent,
+    keep=None,
+    keep_seconds: float = 0.0,
+    start: int = 0,
 ):
     """A loop whose gradient is 0 but for what `bad` says of a step; figures count the steps."""
 
     def gradient(images, number, standing):
         update = torch.zeros_like(images)
-        if number in bad:
+        if bad and number in bad:
             update[1, 2, 3, 0] = bad[number]
         return Stepped(update, standing, {"loss": torch.tensor(float(number)), "agreement": torch.tensor(0.5)})
 
