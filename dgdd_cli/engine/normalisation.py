@@ -6,13 +6,18 @@ import torch
 
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 
+_PIXELS = 2**22  # counted at once
+
 
 def normalisation_of(source: DomainDataset) -> Normalisation:
     """The set's published normalisation, else the per-channel statistics of the source images themselves."""
     if source.normalisation is not None:
         return source.normalisation
-    pixels = source.images.permute(1, 0, 2, 3).flatten(1)  # (3, N·H·W)
-    levels = torch.stack([torch.bincount(channel.int(), minlength=256) for channel in pixels]).double()  # (3, 256)
+    counts = torch.zeros(3, 256, dtype=torch.int64)
+    for part in source.images.split(max(1, _PIXELS // source.image_size**2)):
+        channels = part.transpose(0, 1).flatten(1).int()  # (3, n·H·W)
+        counts += torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
+    levels = counts.double()
     share, level = levels / levels.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
     mean = share @ level
     std = (share @ level.square() - mean.square()).clamp_min(1e-8).sqrt()

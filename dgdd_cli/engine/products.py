@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.engine.views import View
+from dgdd_cli.networks.footprint import footprint_in
+from dgdd_cli.networks.slices import KEPT
 
 BATCHED_PIXELS = 2**21  # that pass backwards at once, 2,048 images of 32 px: 512 MiB a map of 64 channels
 
@@ -46,3 +48,26 @@ def batched_products(view: View, images: Tensor) -> tuple[Tensor, Pull]:
             return torch.func.vmap(lambda each: product(each)[0], chunk_size=at_once)(cotangents)
 
     return features.detach(), pull
+
+
+def in_parts(products: Products) -> Products:
+    """`products` of as many images at a time as keep `KEPT` bytes for the way back, whatever M is.
+
+    Where there are more, each is seen twice: first for the features, then part by part for the products.
+    """
+
+    def of(view: View, images: Tensor) -> tuple[Tensor, Pull]:
+        size = max(1, KEPT // footprint_in(view.network, images.shape[-1], view.dtype).kept)
+        if len(images) <= size:
+            return products(view, images)
+        parts = images.detach().split(size)
+        with torch.no_grad():
+            features = torch.cat([view(part) for part in parts])
+
+        def pull(cotangents: Tensor) -> Tensor:
+            each = zip(parts, cotangents.split(size, 1), strict=True)
+            return torch.cat([products(view, part)[1](own) for part, own in each], 1)
+
+        return features, pull
+
+    return of

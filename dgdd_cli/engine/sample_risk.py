@@ -15,18 +15,17 @@ from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk, mass
 SampleRisk = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def sample_risks(
+def sample_risk(
     risk: Risk | None, parts: RiskParts | None, *, within_classes: bool, kernels: str = "auto"
-) -> Callable[[], SampleRisk]:
-    """What begins a risk of losses (n,) of the source images `rows` (n,) by their weights, a scalar differentiable in
-    the losses. Groups are counted here, once for all of them.
+) -> SampleRisk:
+    """The risk of losses (n,) of the source images `rows` (n,) by their weights, a scalar differentiable in the losses.
 
     `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
     otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call, by
     losses in units of the mean of the call: its rate means the same for a class that is easy and one that is hard.
     """
     if risk is None or parts is None:
-        return lambda: lambda losses, rows, weights: losses @ weights / weights.sum()
+        return lambda losses, rows, weights: losses @ weights / weights.sum()
     if within_classes:
         of_image, blocks = parts.partition.ids, parts.classes
         images = torch.bincount(parts.partition.ids, minlength=parts.partition.count)
@@ -34,9 +33,10 @@ def sample_risks(
         of_image, blocks = parts.groups[parts.partition.ids], torch.zeros_like(parts.blocks)
         images = parts.group_images
     groups, count = len(blocks), int(blocks.max()) + 1
-    alike = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
+    standing = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
 
-    def value(losses: Tensor, rows: Tensor, weights: Tensor, standing: Tensor) -> tuple[Tensor, Tensor]:
+    def value(losses: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        nonlocal standing
         own = of_image[rows]
         if risk.name == "group-dro":
             tiny = torch.finfo(losses.dtype).tiny
@@ -65,16 +65,6 @@ def sample_risks(
             standing=standing if risk.name == "group-dro" else None,
             kernels=kernels,
         )
-        return found.values.sum() / mass(risk.name), standing
+        return found.values.sum() / mass(risk.name)
 
-    def begin() -> SampleRisk:
-        standing = alike
-
-        def accumulated(losses: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-            nonlocal standing
-            found, standing = value(losses, rows, weights, standing)
-            return found
-
-        return accumulated
-
-    return begin
+    return value

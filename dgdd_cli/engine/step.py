@@ -13,7 +13,7 @@ from dgdd_cli.engine.cells import Cells
 from dgdd_cli.engine.domain_wise import DomainWise, averaged_domains
 from dgdd_cli.engine.pooling import Pooling
 from dgdd_cli.engine.probes import Probe
-from dgdd_cli.engine.products import Products, batched_products, single_products
+from dgdd_cli.engine.products import Products, batched_products, in_parts, single_products
 from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.surgery import spectral_update
 
@@ -34,8 +34,10 @@ def pooled_gradient(pooled: Pooling) -> StepGradient:
     """∂/∂S of a pooled loss: one forward, one backward; figures: the loss."""
 
     def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
-        loss, standing = pooled(probe.view(images), probe, standing)
-        return Stepped(torch.autograd.grad(loss, images)[0], standing, {"loss": loss.detach()})
+        features, pull = in_parts(single_products)(probe.view, images)
+        loss, standing = pooled(features.requires_grad_(), probe, standing)
+        (cotangent,) = torch.autograd.grad(loss, features)
+        return Stepped(pull(cotangent[None])[0], standing, {"loss": loss.detach()})
 
     return gradient
 
@@ -64,7 +66,8 @@ def surgical_gradient(
     domain_wise = domain_wise or averaged_domains(matching, cells)
 
     def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
-        features, pull = (products or (batched_products if images.is_cuda else single_products))(probe.view, images)
+        chosen = products or (batched_products if images.is_cuda else single_products)
+        features, pull = in_parts(chosen)(probe.view, images)
         features.requires_grad_()
         found = domain_wise(features, probe, standing)
         dedicated = torch.dot(objective.losses(features, of_cell, probe.cells.flatten(0, 1)), dedication)

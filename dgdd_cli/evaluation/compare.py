@@ -69,12 +69,12 @@ def compare(
     """
     check_precision(protocol.precision, device, setting="precision")
     check_trainable(contestants, networks, repeats, protocol)
-    jobs = []
+    jobs, image_size = [], next(iter(targets.values())).image_size
     for contestant in contestants:
         for network in networks:
             found = {} if shelf is None else recall(shelf, contestant, network, range(repeats))
             missing = tuple(repeat for repeat in range(repeats) if repeat not in found)
-            how = choose_repeats(network, protocol.trainer, device, repeats)
+            how = choose_repeats(network, protocol, device, repeats, image_size=image_size)
             jobs.append(_Job(contestant, network, how, found, len(found), missing))
 
     tests = resident({target: dataset.images for target, dataset in targets.items()}, device)

@@ -12,7 +12,8 @@ from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
 NOISE_VARIANCE = 0.005  # of pixels in [0, 1]
 BLUR_SHARE = 2 / 32  # σ as a share of the side: a radius of 2 px at 32 px, and the same look at other sizes
-_CHUNK = 1024
+_CHUNK_PIXELS = 2**20  # 1,024 images of 32 px
+_BLOCK = 16  # numbers that a normal draw makes together: chunks of whole blocks draw what all images at once would
 
 
 def noise(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,4 +56,6 @@ def blur_matrix(side: int, deviation: float) -> Tensor:
 
 
 def _by_chunks(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    return torch.cat([to_bytes(change(to_unit(part))) for part in images.split(_CHUNK)])
+    pixels = images.shape[-2] * images.shape[-1]
+    size = max(_BLOCK, _CHUNK_PIXELS // pixels // _BLOCK * _BLOCK)
+    return torch.cat([to_bytes(change(to_unit(part))) for part in images.split(size)])

@@ -38,11 +38,12 @@ class Batch(NamedTuple):
 class Pool(NamedTuple):
     """S training sets of N images each, one after the other, and the row where the set of each training begins."""
 
-    pixels: Tensor  # (S·N, 3, H, W) float32, normalised
+    images: Tensor  # (S·N, 3, H, W) uint8; normalised when a batch takes them, for float32 has four times the bytes
     labels: Tensor  # (S·N,) int64
     domains: Tensor  # (S·N,) int64
     size: int  # N
     begins: Sequence[int]  # R
+    statistics: tuple[Tensor, Tensor]  # mean and deviation of the channels, (3,) each
 
 
 class _Own(NamedTuple):
@@ -57,13 +58,14 @@ def pool_of(sets: Sequence[TrainingSet], of: Sequence[int], normalisation: Norma
     """S sets of one size for R trainings; `of` says which set each training has, so that several may share one."""
     size = len(sets[0].labels)
     images, labels, domains = sets[0] if len(sets) == 1 else (torch.cat(own) for own in zip(*sets, strict=True))
-    return Pool(prepare(images, normalisation), labels, domains, size, [size * place for place in of])
+    begins = [size * place for place in of]
+    return Pool(images, labels, domains, size, begins, statistics_on(images.device, normalisation))
 
 
-def prepare(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Normalised float32 pixels (N, 3, H, W) of uint8 images, on their device."""
-    mean, std = send([torch.tensor(v) for v in (normalisation.mean, normalisation.std)], images.device)
-    return normalise(to_unit(images), mean, std)
+def statistics_on(device: torch.device, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the channels, float32 (3,) each."""
+    mean, std = send([torch.tensor(v) for v in (normalisation.mean, normalisation.std)], device)
+    return mean, std
 
 
 def epoch(pool: Pool, protocol: Protocol, chances: Sequence[Chance]) -> Iterator[Batch]:
@@ -75,11 +77,12 @@ def epoch(pool: Pool, protocol: Protocol, chances: Sequence[Chance]) -> Iterator
     steps = list(zip(*(_drawn(pool, protocol, *own) for own in zip(pool.begins, chances, strict=True)), strict=True))
     turns = [sorted(range(len(step)), key=lambda r: step[r].augmentation.operation) for step in steps]
     tensors = [_stacked(step, turn) for step, turn in zip(steps, turns, strict=True)]
-    moved = iter(send([tensor for own in tensors for tensor in own], pool.pixels.device))
+    moved = iter(send([tensor for own in tensors for tensor in own], pool.images.device))
     for step, turn, own in zip(steps, turns, tensors, strict=True):
         rows, turned, uniforms, *draws = (next(moved) for _ in own)
         operations = [step[r].augmentation.operation for r in turn]
-        images = _augmented(pool.pixels[turned], uniforms, operations, turn)
+        seen = normalise(to_unit(pool.images[turned]), *pool.statistics)
+        images = _augmented(seen, uniforms, operations, turn)
         yield Batch(images, pool.labels[rows], pool.domains[rows], tuple(draws))
 
 

@@ -135,7 +135,7 @@ def evaluate_bundles(
             "name": chosen.name,
             "reason": chosen.reason,
             "repeats": {
-                name: asdict(choose_repeats(name, protocol.trainer, chosen.device, request.repeats))
+                name: asdict(choose_repeats(name, protocol, chosen.device, request.repeats, image_size=size))
                 for name in request.networks
             },
         },

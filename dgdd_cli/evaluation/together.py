@@ -20,6 +20,10 @@ from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet
+from dgdd_cli.networks.footprint import footprint
+from dgdd_cli.networks.slices import KEPT
+
+TOGETHER = 2 * KEPT  # bytes of maps kept by all; a single network never makes its maps anew below this
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Repeats:
     reason: str
 
 
-def choose_repeats(network: str, trainer: str, device: torch.device, repeats: int) -> Repeats:
+def choose_repeats(network: str, protocol: Protocol, device: torch.device, repeats: int, *, image_size: int) -> Repeats:
     """Together on CUDA, where many small networks share each kernel; one by one where they cannot or need not."""
     if repeats == 1:
         return Repeats("one by one", "there is one repeat")
@@ -38,10 +42,15 @@ def choose_repeats(network: str, trainer: str, device: torch.device, repeats: in
         return Repeats(
             "one by one", f"{network} has batch normalisation, whose running statistics belong to one network"
         )
-    if (why := trainer_named(trainer).alone) is not None:
+    if (why := trainer_named(protocol.trainer).alone) is not None:
         return Repeats("one by one", why)
     if device.type != "cuda":
         return Repeats("one by one", f"on {device.type} several trainings in lockstep are not clearly faster")
+    kept = footprint(network, image_size=image_size, width=protocol.width).kept * protocol.batch * repeats
+    if kept > TOGETHER:
+        return Repeats(
+            "one by one", f"at {image_size} px the maps of {repeats} batches would take {kept / 2**30:.1f} GiB at once"
+        )
     return Repeats("together", "on CUDA the small networks of all repeats share each kernel")
 
 

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of, prepare, send
+from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of, send, statistics_on
 from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.evaluation.training_set import TrainingSet
-from dgdd_cli.networks import Network
-
-EVALUATION_BATCH = 256
+from dgdd_cli.networks import Network, images_at_once
+from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 
 def train(
@@ -94,11 +93,11 @@ def predict(network: Network, images: Tensor, protocol: Protocol, normalisation:
     """Class probabilities float32 (N, C) of images uint8 (N, 3, H, W), in evaluation mode, on the CPU."""
     device = next(network.parameters()).device
     network.eval()
-    found = []
-    for part in images.split(EVALUATION_BATCH):
+    found, statistics = [], statistics_on(device, normalisation)
+    for part in images.split(images_at_once(network, images.shape[-1])):
         (seen,) = send([part], device) if part.device.type == "cpu" else [part]
         with precision(protocol, device):
-            logits = network(prepare(seen, normalisation))
+            logits = network(normalise(to_unit(seen), *statistics))
         found.append(logits.float().softmax(1))
     return torch.cat(found).cpu()
 

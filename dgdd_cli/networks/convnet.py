@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from dgdd_cli.networks.halve import halve
+from dgdd_cli.networks.slices import in_slices
 
 
 def depth_for(image_size: int) -> int:
@@ -31,6 +33,8 @@ class ConvNet(nn.Module):
             nn.Conv2d(before, after, 3, padding=1) for before, after in itertools.pairwise(channels)
         )
         self.normalisations = nn.ModuleList(nn.GroupNorm(width, width) for _ in range(depth))
+        self.entrances = nn.ModuleList(nn.Identity() for _ in range(depth))  # a block's input, whole batch: for hooks
+        self.width = width
         self.classifier = nn.Linear(width * (image_size >> depth) ** 2, num_classes)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -46,9 +50,17 @@ class ConvNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         maps = images
-        for convolution, normalisation in zip(self.convolutions, self.normalisations, strict=True):
-            maps = halve(normalisation(convolution(maps)).relu_())  # no gradient reads the map before the ReLU
+        for entrance, convolution, normalisation in zip(
+            self.entrances, self.convolutions, self.normalisations, strict=True
+        ):
+            maps = entrance(maps)
+            largest = self.width * maps.shape[-2] * maps.shape[-1] * maps.element_size()
+            maps = in_slices(partial(_block, convolution, normalisation), maps, widest=largest, kept=2 * largest)
         return maps.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.features(images))
+
+
+def _block(convolution: nn.Module, normalisation: nn.Module, maps: Tensor) -> Tensor:
+    return halve(normalisation(convolution(maps)).relu_())  # no gradient reads the map before the ReLU

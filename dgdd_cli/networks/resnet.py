@@ -23,6 +23,7 @@ class ResNet18(nn.Module):
         self.classifier = trunk.fc
         trunk.fc = nn.Identity()
         self.trunk = trunk
+        self.width = width
 
     def initialise(self, generator: torch.Generator) -> None:
         """He initialisation (fan-out) of the convolutions and PyTorch's default of the classifier (He et al. 2015)."""

@@ -9,10 +9,12 @@ from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.cells import describe_cells
 from dgdd_cli.engine.pooling import average
 from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.products import batched_products, single_products
+from dgdd_cli.engine.products import batched_products, in_parts, single_products
 from dgdd_cli.engine.step import Stepped, pooled_gradient, surgical_gradient
 from dgdd_cli.matching import OBJECTIVES, Objective
 from dgdd_cli.matching.distribution import subset_means
+from dgdd_cli.networks.convnet import ConvNet
+from dgdd_cli.networks.footprint import peak_bytes
 from dgdd_cli.progress import silent
 
 NOBODY = torch.zeros(0)  # the standing of groups where there is no group-DRO
@@ -156,3 +158,33 @@ def test_on_cuda_a_step_passes_backwards_once(shapes, dispatched):
     with dispatched() as seen:
         surgical_gradient(Matching(), Surgery(), cells)(images().cuda(), probe, NOBODY.cuda())
     assert seen.calls["convolution_backward"] == 1
+
+
+@pytest.mark.parametrize("products", [single_products, batched_products])
+def test_products_part_by_part_are_those_of_all_images(shapes, monkeypatch, products):
+    view, pixels = probe_of(shapes()).view, images()
+    features, pull = products(view, pixels)
+    cotangents = torch.randn(4, *features.shape, generator=torch.Generator().manual_seed(1))
+    gradients = pull(cotangents)
+    monkeypatch.setattr("dgdd_cli.engine.products.KEPT", 1)
+    seen = []
+    monkeypatch.setattr(
+        "dgdd_cli.networks.convnet.ConvNet.features",
+        lambda self, maps, original=ConvNet.features: seen.append(len(maps)) or original(self, maps),
+    )
+    ours, pull = in_parts(products)(view, pixels)
+    torch.testing.assert_close(ours, features)
+    torch.testing.assert_close(pull(cotangents), gradients, rtol=1e-4, atol=1e-6)
+    assert seen == [1] * 18  # each image for its features, and again for its products
+
+
+@pytest.mark.parametrize("surgery", [None, Surgery()])
+def test_a_step_takes_the_memory_of_a_part(shapes, monkeypatch, surgery):
+    cells = describe_cells(LABELS, DOMAINS, torch.ones(3, 3), "equal")
+    gradient = surgical_gradient(Matching(), surgery, cells) if surgery else plain(Matching(), cells)
+    probe = probe_of(shapes())
+    whole = peak_bytes(lambda: gradient(images(), probe, NOBODY))
+    expected = gradient(images(), probe, NOBODY).update
+    monkeypatch.setattr("dgdd_cli.engine.products.KEPT", 1)
+    assert peak_bytes(lambda: gradient(images(), probe, NOBODY)) < whole
+    torch.testing.assert_close(gradient(images(), probe, NOBODY).update, expected, rtol=1e-4, atol=1e-6)

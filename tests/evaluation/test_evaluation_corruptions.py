@@ -10,6 +10,7 @@ import torch
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.corruptions import CORRUPTIONS, blur, blur_matrix, check_corruptions, invert, noise
 from dgdd_cli.evaluation.targets import Target, corrupted, targets_of
+from dgdd_cli.networks.footprint import peak_bytes
 
 
 def pictures(count: int = 6, size: int = 32) -> torch.Tensor:
@@ -94,3 +95,14 @@ def test_a_name_cannot_pass_for_a_copy(shapes):
 def test_unknown_corruptions_are_refused():
     with pytest.raises(UnknownName, match="blurr"):
         check_corruptions(["noise", "blurr"])
+
+
+@pytest.mark.parametrize("change", [noise, blur])
+def test_a_shift_takes_memory_for_some_images_only_and_draws_the_same_noise(change, monkeypatch):
+    images = pictures(count=100, size=40)
+    whole = change(images, generator())
+    monkeypatch.setattr("dgdd_cli.evaluation.corruptions._CHUNK_PIXELS", 1)
+    assert torch.equal(change(images, generator()), whole)
+    large = pictures(count=128, size=128)
+    monkeypatch.undo()
+    assert peak_bytes(lambda: change(large, generator())) < 12 * large.nbytes  # at once: 16 bytes a level, and the set

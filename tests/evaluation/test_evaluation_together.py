@@ -123,18 +123,19 @@ def test_networks_with_buffers_are_not_stacked(shapes):
 
 
 @pytest.mark.parametrize(
-    ("network", "trainer", "device", "repeats", "mode", "why"),
+    ("network", "trainer", "device", "repeats", "size", "mode", "why"),
     [
-        ("convnet", "erm", "cuda", 5, "together", "CUDA"),
-        ("convnet", "mixstyle", "cuda", 5, "together", "CUDA"),
-        ("convnet", "erm", "cpu", 5, "one by one", "cpu"),
-        ("convnet", "erm", "cuda", 1, "one by one", "one repeat"),
-        ("convnet", "cvar", "cuda", 5, "one by one", "sorts its losses"),
-        ("resnet18", "erm", "cuda", 5, "one by one", "batch normalisation"),
+        ("convnet", "erm", "cuda", 5, 32, "together", "CUDA"),
+        ("convnet", "mixstyle", "cuda", 5, 32, "together", "CUDA"),
+        ("convnet", "erm", "cpu", 5, 32, "one by one", "cpu"),
+        ("convnet", "erm", "cuda", 1, 32, "one by one", "one repeat"),
+        ("convnet", "cvar", "cuda", 5, 32, "one by one", "sorts its losses"),
+        ("resnet18", "erm", "cuda", 5, 32, "one by one", "batch normalisation"),
+        ("convnet", "erm", "cuda", 5, 224, "one by one", "GiB at once"),
     ],
 )
-def test_when_trainings_run_together(network, trainer, device, repeats, mode, why):
-    found = choose_repeats(network, trainer, torch.device(device), repeats)
+def test_when_trainings_run_together(network, trainer, device, repeats, size, mode, why):
+    found = choose_repeats(network, Protocol(trainer=trainer), torch.device(device), repeats, image_size=size)
     assert found.mode == mode
     assert why in found.reason
 
@@ -162,7 +163,7 @@ def test_a_comparison_gives_the_same_scores_either_way(shapes, monkeypatch):
         return result.scores
 
     alone = scores()
-    monkeypatch.setattr("dgdd_cli.evaluation.compare.choose_repeats", lambda *_: Repeats("together", "asked for"))
+    monkeypatch.setattr("dgdd_cli.evaluation.compare.choose_repeats", lambda *_, **__: Repeats("together", "asked for"))
     calls: list[int] = []
 
     def spy(networks, *arguments, **named):

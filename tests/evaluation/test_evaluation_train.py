@@ -4,12 +4,16 @@ import torch
 
 from dgdd_cli.augment import draw
 from dgdd_cli.config import Protocol
-from dgdd_cli.evaluation.feed import Chance, parts
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.evaluation.feed import Chance, parts, pool_of
 from dgdd_cli.evaluation.metrics import accuracy
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import build
+from dgdd_cli.networks.footprint import peak_bytes
+
+HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "test")
 
 
 def trained(dataset, protocol, epochs, seed=0):
@@ -126,3 +130,22 @@ def test_a_training_in_bfloat16_sees_the_images_of_one_in_float32(shapes, monkey
     assert {images.dtype for images in seen["bfloat16"]} == {torch.float32}
     for exact, rounded in zip(*seen.values(), strict=True):
         assert torch.equal(exact, rounded)
+
+
+def test_how_many_images_are_tested_at_once_depends_on_their_size(monkeypatch):
+    def batches(size):
+        network = build("convnet", num_classes=3, image_size=size, generator=torch.Generator().manual_seed(0))
+        seen = []
+        network.forward = lambda images: seen.append(len(images)) or torch.zeros(len(images), 3)
+        images = torch.zeros(300, 3, size, size, dtype=torch.uint8)
+        assert predict(network, images, Protocol(augment="none"), HALF).shape == (300, 3)
+        return seen
+
+    assert batches(32) == [256, 44]
+    assert max(batches(128)) < 40
+
+
+def test_training_sets_lie_in_memory_as_bytes():
+    images = torch.zeros(500, 3, 32, 32, dtype=torch.uint8)
+    training = TrainingSet(images, torch.zeros(500, dtype=torch.int64), torch.zeros(500, dtype=torch.int64))
+    assert peak_bytes(lambda: pool_of([training], [0], HALF)) < images.nbytes

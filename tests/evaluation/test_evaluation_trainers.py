@@ -188,7 +188,7 @@ def test_mixstyle_acts_at_the_drawn_places_and_leaves_no_trace(name, size):
 def test_mixstyle_spares_the_last_block():
     assert [len(early_inputs(network_of(size=size))) for size in (8, 16, 32, 64)] == [0, 1, 2, 2]
     network = network_of(size=16)
-    assert early_inputs(network)[0] is network.convolutions[1]
+    assert early_inputs(network)[0] is network.entrances[1]
     with pytest.raises(UsageError, match="one block only"):
         check_depth("mixstyle", "convnet", 8)
     check_depth("mixstyle", "convnet", 16)

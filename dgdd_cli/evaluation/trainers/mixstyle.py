@@ -26,7 +26,7 @@ def early_inputs(network: Network | FoldedConvNet) -> list[nn.Module]:
     if isinstance(network, FoldedConvNet):
         return list(network.blocks[1 : 1 + PLACES])
     if isinstance(network, ConvNet):
-        return list(network.convolutions[1 : 1 + PLACES])
+        return list(network.entrances[1 : 1 + PLACES])
     return [network.trunk.layer2, network.trunk.layer3]
 
 
