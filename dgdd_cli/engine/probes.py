@@ -21,6 +21,7 @@ from dgdd_cli.engine.bank import Shelf, fill_bank, shelf_name
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.software import arithmetic
+from dgdd_cli.engine.transfer import to_device
 from dgdd_cli.engine.views import Partition, View, image_features, make_view, subset_features
 from dgdd_cli.errors import UsageError
 from dgdd_cli.progress import Progress
@@ -84,7 +85,7 @@ def probe_source(
         found = []
         for subsets, name in zip(sorted_rows, ("reservoir", "parts reservoir"), strict=False):
             rows = sample_subsets(subsets, samples, stream(seed, "probe", index, name), fill=True)
-            found.append(image_features(view, images, rows.to(device)))
+            found.append(image_features(view, images, to_device(rows, device)))
         return found
 
     def sampled(step: int) -> Probe:
@@ -94,7 +95,8 @@ def probe_source(
             return probe_of(view, statistics(view, index))
         means = []
         for place, name in zip(range(len(partitions)), ("batch", "parts"), strict=False):
-            rows = sample_subsets(sorted_rows[place], settings.batch, stream(seed, "probe", index, name)).to(device)
+            rows = sample_subsets(sorted_rows[place], settings.batch, stream(seed, "probe", index, name))
+            rows = to_device(rows, device)
             means += subset_features(view, images, [partitions[place].only(rows)], rows)
         return probe_of(view, means)
 
@@ -120,7 +122,7 @@ def probe_source(
     def banked(step: int) -> Probe:
         turn, place = divmod(step, len(mine))
         chosen = int(torch.randperm(len(mine), generator=stream(seed, "bank", turn))[place])
-        return probe_of(view_kept(mine[chosen]), bank[chosen].to(device).split(counts))
+        return probe_of(view_kept(mine[chosen]), to_device(bank[chosen], device).split(counts))
 
     return banked
 

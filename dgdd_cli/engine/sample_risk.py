@@ -15,17 +15,18 @@ from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk, mass
 SampleRisk = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def sample_risk(
+def sample_risks(
     risk: Risk | None, parts: RiskParts | None, *, within_classes: bool, kernels: str = "auto"
-) -> SampleRisk:
-    """The risk of losses (n,) of the source images `rows` (n,) by their weights, a scalar differentiable in the losses.
+) -> Callable[[], SampleRisk]:
+    """What begins a risk of losses (n,) of the source images `rows` (n,) by their weights, a scalar differentiable in
+    the losses. Groups are counted here, once for all of them.
 
     `within_classes`: over the groups of each class, summed over classes (what a class's gradient is matched to);
     otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call, by
     losses in units of the mean of the call: its rate means the same for a class that is easy and one that is hard.
     """
     if risk is None or parts is None:
-        return lambda losses, rows, weights: losses @ weights / weights.sum()
+        return lambda: lambda losses, rows, weights: losses @ weights / weights.sum()
     if within_classes:
         of_image, blocks = parts.partition.ids, parts.classes
         images = torch.bincount(parts.partition.ids, minlength=parts.partition.count)
@@ -33,10 +34,9 @@ def sample_risk(
         of_image, blocks = parts.groups[parts.partition.ids], torch.zeros_like(parts.blocks)
         images = parts.group_images
     groups, count = len(blocks), int(blocks.max()) + 1
-    standing = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
+    alike = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
 
-    def value(losses: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-        nonlocal standing
+    def value(losses: Tensor, rows: Tensor, weights: Tensor, standing: Tensor) -> tuple[Tensor, Tensor]:
         own = of_image[rows]
         if risk.name == "group-dro":
             tiny = torch.finfo(losses.dtype).tiny
@@ -65,6 +65,16 @@ def sample_risk(
             standing=standing if risk.name == "group-dro" else None,
             kernels=kernels,
         )
-        return found.values.sum() / mass(risk.name)
+        return found.values.sum() / mass(risk.name), standing
 
-    return value
+    def begin() -> SampleRisk:
+        standing = alike
+
+        def accumulated(losses: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+            nonlocal standing
+            found, standing = value(losses, rows, weights, standing)
+            return found
+
+        return accumulated
+
+    return begin

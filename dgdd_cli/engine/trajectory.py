@@ -6,22 +6,24 @@ it has become is not kept in checkpoints: a run resumes where a new network begi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgdd_cli.augment import draw
+from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Matching, Probes, Risk, Trajectory
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.engine.matching_draws import MatchingDraws
 from dgdd_cli.engine.ranks import ALONE, Ranks
 from dgdd_cli.engine.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
 from dgdd_cli.engine.risk_parts import RiskParts
-from dgdd_cli.engine.sample_risk import SampleRisk, sample_risk
+from dgdd_cli.engine.sample_risk import SampleRisk, sample_risks
 from dgdd_cli.engine.seeds import stream
 from dgdd_cli.engine.step import Stepped
+from dgdd_cli.engine.transfer import module_to
 from dgdd_cli.engine.views import image_features, make_view
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.networks import Network, build
@@ -70,6 +72,7 @@ def gradient_matching(
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
     life: _Life | None = None
     clusters: Clusters | None = None
+    risks = [sample_risks(risk, parts, within_classes=within, kernels=kernels) for within in (True, False)]
     if probes.select == "kmeans":
         look = make_view(source, probes.model_copy(update={"augment": "none"}), normalisation, seed, 0, device)
         clusters = cluster_strata(
@@ -81,7 +84,7 @@ def gradient_matching(
         )
 
     def pixels(rows: Tensor) -> Tensor:
-        return normalise(to_unit(real[rows.to(device)]), mean, std)
+        return normalise(to_unit(real[rows]), mean, std)
 
     def begin(index: int) -> _Life:
         network = build(
@@ -90,24 +93,35 @@ def gradient_matching(
             image_size=source.image_size,
             generator=stream(seed, "probe", index, "network"),
             width=probes.width,
-        ).to(device)
+        )
+        network = module_to(network, device, torch.float32)
         optimiser = torch.optim.SGD(network.parameters(), lr=trajectory.rate, momentum=trajectory.momentum)
-        risks = [sample_risk(risk, parts, within_classes=within, kernels=kernels) for within in (True, False)]
-        return _Life(index, network, optimiser, *risks)
+        return _Life(index, network, optimiser, *(begin_risk() for begin_risk in risks))
 
-    def train(life: _Life, images: Tensor, step: int) -> None:
-        """The inner loop: `inner` steps on synthetic or real batches, as they are now."""
-        for inner in range(trajectory.inner):
-            generator = stream(seed, "trajectory", life.index, step, inner)
+    def chances(index: int, position: int) -> MatchingDraws:
+        """Those of the matching number `position` of a network, and of the training before it."""
+        training = []
+        for inner in range(trajectory.inner if position else 0):
+            generator = stream(seed, "trajectory", index, position, inner)
             if trajectory.data == "synthetic":
-                rows = torch.randperm(len(images), generator=generator)[: trajectory.batch].to(device)
-                batch, targets = normalise(images[rows], mean, std), labels[rows]
+                rows = torch.randperm(len(labels), generator=generator)[: trajectory.batch]
             else:
                 drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
-                rows = torch.cat([of_class.rows for of_class in drawn]).to(device)
+                rows = torch.cat([of_class.rows for of_class in drawn])
+            training.append((rows, draw(probes.augment, generator, rows=len(rows))))
+        generator = stream(seed, "probe", index, "batch", position)
+        batches = draw_representatives(clusters, generator) if clusters else draw_batch(strata, probes.batch, generator)
+        seen = [stream(seed, "probe", index, "augmentation", position, c) for c in range(classes)]
+        return MatchingDraws(batches, [draw(probes.augment, own) for own in seen], training).to(device)
+
+    def train(life: _Life, images: Tensor, batches: Sequence[tuple[Tensor, Draw]]) -> None:
+        """The inner loop: a step on each synthetic or real batch, as the images are now."""
+        for rows, see in batches:
+            if trajectory.data == "synthetic":
+                batch, targets = normalise(images[rows], mean, std), labels[rows]
+            else:
                 batch, targets = pixels(rows), real_labels[rows]
-            batch = draw(probes.augment, generator, rows=len(batch))(batch)
-            losses = F.cross_entropy(life.network(batch), targets, reduction="none")
+            losses = F.cross_entropy(life.network(see(batch)), targets, reduction="none")
             alike = torch.ones_like(losses)
             loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows, alike)
             life.optimiser.zero_grad(set_to_none=True)
@@ -122,16 +136,13 @@ def gradient_matching(
             life = begin(index)
         assert life is not None, "a run resumes at the first step of a network"
         assert life.index == index, "a run resumes at the first step of a network"
-        if position:
-            train(life, images.detach(), position)
-        generator = stream(seed, "probe", index, "batch", position)
-        drawn = draw_representatives(clusters, generator) if clusters else draw_batch(strata, probes.batch, generator)
+        drawn = chances(index, position)
+        train(life, images.detach(), drawn.training)
         total, update = torch.zeros((), device=device), torch.zeros_like(images)
-        for c, (own, batch) in enumerate(zip(synthetic_rows, drawn, strict=True)):  # memory is that of one class
-            see = draw(probes.augment, stream(seed, "probe", index, "augmentation", position, c))
-            rows = batch.rows.to(device)
-            losses = _class_losses(life.network, see(pixels(rows)), c)
-            wanted = matched_gradient(life.network, life.matching_risk(losses, rows, batch.weights.to(device)))
+        # memory is that of one class
+        for c, (own, batch, see) in enumerate(zip(synthetic_rows, drawn.batches, drawn.views, strict=True)):
+            losses = _class_losses(life.network, see(pixels(batch.rows)), c)
+            wanted = matched_gradient(life.network, life.matching_risk(losses, batch.rows, batch.weights))
             synthetic = images.detach()[own].requires_grad_()  # (IPC, 3, H, W)
             loss = _class_losses(life.network, see(normalise(synthetic, mean, std)), c).mean()
             distance = gradient_distance(wanted, matched_gradient(life.network, loss, differentiable=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.engine.seeds import stream
+from dgdd_cli.engine.transfer import module_to, to_device
 from dgdd_cli.networks import Network, build, images_at_once
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
@@ -60,13 +61,10 @@ def make_view(
         width=settings.width,
     )
     network.requires_grad_(False)
-    return View(
-        network.to(device, dtype),
-        draw(settings.augment, stream(seed, "probe", index, "augmentation")),
-        torch.tensor(normalisation.mean, device=device),
-        torch.tensor(normalisation.std, device=device),
-        dtype,
-    )
+    drawn = draw(settings.augment, stream(seed, "probe", index, "augmentation"))
+    mean, std = (to_device(torch.tensor(value), device) for value in (normalisation.mean, normalisation.std))
+    augmentation = replace(drawn, uniforms=to_device(drawn.uniforms, device))
+    return View(module_to(network, device, dtype), augmentation, mean, std, dtype)
 
 
 @torch.no_grad()
@@ -89,8 +87,13 @@ def subset_features(
         for total, partition in zip(totals, partitions, strict=True):
             total.index_add_(0, partition.ids[here], features)
     assert totals, "the source set has images: check_cells refuses an empty one"
-    sizes = [torch.bincount(p.ids, minlength=p.count).clamp_min(1) for p in partitions]
+    sizes = [count_ids(p.ids, p.count).clamp_min(1) for p in partitions]
     return [(total / size[:, None]).to(torch.float32) for total, size in zip(totals, sizes, strict=True)]
+
+
+def count_ids(ids: Tensor, count: int) -> Tensor:
+    """How often each of 0 .. count − 1 occurs in ids (N,), int64 (count,): `bincount` reads its largest id back."""
+    return ids.new_zeros(count).index_add_(0, ids, torch.ones_like(ids))
 
 
 @torch.no_grad()

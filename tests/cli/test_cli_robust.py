@@ -182,16 +182,17 @@ def test_an_interrupted_robust_run_resumes_to_the_same_bytes(shapes_folder, tmp_
         return run([*where, "--method", "dm", "--risk", risk, "--checkpoint-every", "0", *more])
 
     assert command("whole") == 0
-    plain = loop._check_finite
+    plain, seen = loop._read, []
 
-    def interrupt(update, step):
-        plain(update, step)
-        if step == 2:
+    def interrupt(sound, figures, first, step):
+        seen.append(step)
+        if seen == [1, 2]:
             raise KeyboardInterrupt
+        return plain(sound, figures, first, step)
 
-    monkeypatch.setattr(loop, "_check_finite", interrupt)
+    monkeypatch.setattr(loop, "_read", interrupt)
     assert command("b") == 130
-    monkeypatch.setattr(loop, "_check_finite", plain)
+    monkeypatch.setattr(loop, "_read", plain)
     assert command("b", "--resume") == 0
     assert (tmp_path / "b").read_bytes() == (tmp_path / "whole").read_bytes()
 

@@ -7,6 +7,7 @@ import torch
 
 from dgdd_cli.config import Recipe, validate
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.engine import loop
 from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.distill import distill, initial_state
 from dgdd_cli.engine.normalisation import normalisation_of
@@ -57,7 +58,8 @@ def test_the_loop_is_projected_sgd_with_momentum(shapes, over, ipc):
 
 
 @pytest.mark.parametrize("surgery", [None, {}])
-def test_distilling_lowers_the_matching_loss(shapes, surgery):
+def test_distilling_lowers_the_matching_loss(shapes, surgery, monkeypatch):
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0)
     losses: list[float] = []
 
     def listen(stage, done, total, figures=None):

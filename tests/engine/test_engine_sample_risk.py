@@ -11,7 +11,7 @@ import torch
 from dgdd_cli.config import Risk
 from dgdd_cli.engine.groups import find_groups
 from dgdd_cli.engine.risk_parts import risk_parts
-from dgdd_cli.engine.sample_risk import sample_risk
+from dgdd_cli.engine.sample_risk import sample_risks
 
 RISKS = [
     Risk(name="mean"),
@@ -27,7 +27,7 @@ RISKS = [
 def test_a_weight_counts_as_so_many_images(shapes, risk, within):
     dataset = shapes(per_cell=4)
     parts = risk_parts(dataset, find_groups(dataset, "domain", seed=0, cache=None))
-    weighed, repeated = (sample_risk(risk, parts, within_classes=within) for _ in range(2))
+    weighed, repeated = (sample_risks(risk, parts, within_classes=within)() for _ in range(2))
     draw = torch.Generator().manual_seed(3)
     for _ in range(2):  # the standing of group-DRO accumulates
         rows = torch.randperm(len(dataset), generator=draw)[:20]
@@ -46,7 +46,9 @@ def test_no_risk_makes_longer_steps_than_the_mean(shapes, risk):
     dataset = shapes(per_cell=4)
     parts = risk_parts(dataset, find_groups(dataset, "domain", seed=0, cache=None))
     losses = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0)).requires_grad_()
-    value = sample_risk(risk, parts, within_classes=False)(losses, torch.arange(len(dataset)), torch.ones(len(dataset)))
+    value = sample_risks(risk, parts, within_classes=False)()(
+        losses, torch.arange(len(dataset)), torch.ones(len(dataset))
+    )
     assert float(torch.autograd.grad(value, losses)[0].sum()) == pytest.approx(1)
 
 
@@ -56,7 +58,7 @@ def test_the_weights_of_group_dro_follow_each_class_by_itself(shapes):
     kept = torch.arange(len(whole)) % 9 < 3 + 2 * whole.domains  # 3, 5 and 7 images in the domains of a class
     dataset = replace(whole, images=whole.images[kept], labels=whole.labels[kept], domains=whole.domains[kept])
     parts = risk_parts(dataset, find_groups(dataset, "class-domain", seed=0, cache=None))
-    risk = sample_risk(Risk(name="group-dro", rate=0.7, adjustment=2.0), parts, within_classes=True)
+    risk = sample_risks(Risk(name="group-dro", rate=0.7, adjustment=2.0), parts, within_classes=True)()
     draw = torch.Generator().manual_seed(4)
     standing = np.full((3, 3), 1 / 3)
     for number in range(9):
