@@ -115,12 +115,15 @@ def cluster(
     out = out.expanduser()
     check_output(out, overwrite=force)
 
-    from dgdd_cli.data.load import locate, read, resolve_domain
+    from dgdd_cli.data.load import locate, read
+    from dgdd_cli.data.locate import resolve_domains
     from dgdd_cli.engine.grouping import group_dataset, smallest_where_splittable
     from dgdd_cli.engine.kept_groups import write_grouping
 
     located = locate(dataset, data_dir=data)
-    wanted = [resolve_domain(located, name) for name in _names(domains)] if domains is not None else None
+    wanted = None if domains is None else resolve_domains(located, domains)
+    if wanted == []:
+        raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
     with output.progress() as report:
         images = read(
             located,
@@ -176,13 +179,6 @@ def _number(groups: str) -> int | Literal["auto"]:
     if number < 1:
         raise UsageError(f"{number} groups are not possible", hint="--groups 10, or --groups auto")
     return number
-
-
-def _names(domains: str) -> list[str]:
-    names = [name.strip() for name in domains.split(",") if name.strip()]
-    if not names:
-        raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
-    return names
 
 
 def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:

@@ -188,7 +188,7 @@ def distill(
         check_output(out, overwrite=force)
 
     from dgdd_cli.data.hold_out import split_domains
-    from dgdd_cli.data.load import Reading, locate, resolve_domain
+    from dgdd_cli.data.load import Reading, locate
     from dgdd_cli.engine.complete import complete
 
     located = locate(run.dataset, data_dir=data)
@@ -200,7 +200,7 @@ def distill(
             if len(located.domain_names) > 1
             else "--target none",
         )
-    sources, held_out = split_domains(located, None if wanted == "none" else resolve_domain(located, wanted))
+    sources, held_out = split_domains(located, wanted)
     run = run.model_copy(update={"target": held_out or "none", "recipe": complete(run.recipe, located.name)})
     if print_config:
         typer.echo(to_toml(run), nl=False)

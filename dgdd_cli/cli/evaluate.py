@@ -24,6 +24,7 @@ from dgdd_cli.cli.options import (
     SeedOption,
     SkipCorruptOption,
     cache_folder,
+    fraction,
     output_from,
 )
 from dgdd_cli.errors import GateFailed
@@ -39,7 +40,7 @@ def evaluate(
             "--target",
             "-t",
             envvar="DGDD_TARGET",
-            help="Domains to test on, with commas; default: the bundle's own target.",
+            help="Domains to test on, with commas; default, or 'none': the bundle's own target.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -59,6 +60,14 @@ def evaluate(
         bool,
         typer.Option(
             "--allow-missing-classes", help="Accept a target in which a class has no image.", rich_help_panel=DATA
+        ),
+    ] = False,
+    allow_seen: Annotated[
+        bool,
+        typer.Option(
+            "--allow-seen",
+            help="Accept a target whose images are, under another name, those of a source: reported as in-domain.",
+            rich_help_panel=DATA,
         ),
     ] = False,
     groups: Annotated[
@@ -132,15 +141,22 @@ def evaluate(
     min_accuracy: Annotated[
         float | None,
         typer.Option(
-            "--min-accuracy", min=0, max=1, help="Gate: exit 4 if a bundle's mean is below.", rich_help_panel=OUTPUT
+            "--min-accuracy",
+            envvar="DGDD_MIN_ACCURACY",
+            callback=fraction,
+            metavar="FRACTION",
+            help="Gate: exit 4 if a bundle's mean is below, e.g. 0.4.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     max_gap: Annotated[
         float | None,
         typer.Option(
             "--max-gap",
-            min=0,
-            help="Gate: exit 4 if in-domain minus unseen accuracy is above (evaluate both kinds of target).",
+            envvar="DGDD_MAX_GAP",
+            callback=fraction,
+            metavar="FRACTION",
+            help="Gate: exit 4 if in-domain minus unseen accuracy is above, e.g. 0.05 (evaluate both kinds of target).",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -173,7 +189,7 @@ def evaluate(
         protocol=protocol,
         dataset=dataset,
         data_dir=data,
-        targets=_list(target),
+        targets=[target] if target else [],
         networks=_list(network) or ["convnet"],
         baselines=_list(baseline),
         groups=groups,
@@ -181,12 +197,13 @@ def evaluate(
         repeats=repeats,
         seed=seed or 0,
         allow_missing_classes=allow_missing_classes,
+        allow_seen=allow_seen,
         retrain_baselines=retrain_baselines,
         reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
     )
     with output.progress() as report:
         document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn, note=output.note)
-    failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap)
+    failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap, allow_seen=allow_seen)
     number = f"{headline(document['results']):.4f}"
     output.result(document | {"gate_failures": failures}, human=results_table(document), quiet=number)
     if failures:

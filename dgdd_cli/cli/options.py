@@ -19,6 +19,18 @@ from dgdd_cli.errors import UsageError
 DATA, METHOD, BUDGET, RUNTIME, OUTPUT = "Data", "Method", "Budget", "Runtime", "Output"  # the panels of --help
 
 
+def fraction(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    """The callback of a gate: UsageError, with the fraction that was meant, for what is not within [0, 1]."""
+    if value is None or 0 <= value <= 1:
+        return value
+    flag = parameter.opts[0]
+    meant = f": {value / 100:g}?" if 1 < value <= 100 else ""
+    raise UsageError(
+        f"{flag} is a fraction from 0 to 1, not {value:g}{meant}",
+        hint=f"{flag} {value / 100:g}" if meant else f"{flag} 0.1",
+    )
+
+
 def _home_expanded(path: Path | None) -> Path | None:
     return path.expanduser() if path else None
 

@@ -11,11 +11,11 @@ from dgdd_cli.errors import DataError, UsageError
 def split_domains(located: Located, target: str | None) -> tuple[tuple[str, ...], str | None]:
     """The source domains and the canonical target; None or "none" holds nothing out.
 
-    Raises UnknownName for an unknown domain, UsageError when holding the target out leaves no source. One source is
-    enough here: what learns from how domains differ asks for two itself.
+    Raises UnknownName for an unknown domain, UsageError when holding the target out leaves no source, and for "none"
+    where a domain has that name. One source is enough here: what learns from how domains differ asks for two itself.
     """
     names = located.domain_names
-    if target is None or target.casefold() == "none":
+    if target is None or is_none(located, target):
         return names, None
     held_out = resolve_domain(located, target)
     sources = tuple(name for name in names if name != held_out)
@@ -25,6 +25,29 @@ def split_domains(located: Located, target: str | None) -> tuple[tuple[str, ...]
             hint="--target none distils from all domains",
         )
     return sources, held_out
+
+
+def is_none(located: Located, target: str) -> bool:
+    """Whether `target` is the word that names no domain. Raises UsageError where a domain has that name too."""
+    if target.casefold() != "none":
+        return False
+    same = [name for name in located.domain_names if name.casefold() == "none"]
+    if same:
+        raise UsageError(
+            f"--target {target} names no domain, but {located.name} has one that is called {same[0]!r}",
+            hint=f"rename its folder, e.g. to 'domain-{same[0]}', and name that to hold it out",
+        )
+    return True
+
+
+def one_class(dataset: DomainDataset) -> tuple[str, ...]:
+    """A warning line where there is nothing to tell apart."""
+    if len(dataset.class_names) != 1:
+        return ()
+    return (
+        f"{dataset.name} has one class only ({dataset.class_names[0]!r}): every answer is right, so an accuracy of "
+        "100 % means nothing; expected <domain>/<class>/<image> with several classes",
+    )
 
 
 def check_cells(source: DomainDataset) -> tuple[str, ...]:

@@ -72,6 +72,17 @@ def resolve_domain(located: Located, text: str) -> str:
     return same[0]
 
 
+def resolve_domains(located: Located, text: str) -> list[str]:
+    """The canonical names of a list with commas; the exact name of a domain wins over its parts. Raises UnknownName."""
+    parts, found = text.split(","), []
+    while parts:
+        runs = [",".join(parts[:count]).strip() for count in range(len(parts), 0, -1)]
+        name = next((run for run in runs if run in located.domain_names), runs[-1])
+        parts = parts[len(parts) - runs.index(name) :]
+        found += [resolve_domain(located, name)] if name else []
+    return found
+
+
 def _home(path: Path) -> Path:
     try:
         return path.expanduser()

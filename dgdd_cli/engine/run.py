@@ -12,8 +12,9 @@ from dgdd_cli.bundle.manifest import Manifest
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.data.hold_out import check_cells
+from dgdd_cli.data.hold_out import check_cells, one_class
 from dgdd_cli.data.load import Located, Reading, read_as
+from dgdd_cli.data.shared_images import check_shared
 from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.complete import check_domains, check_groups
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
@@ -72,7 +73,7 @@ def distil_to_bundle(
     source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
     styled = with_pseudo_domains(source, run.domains) if run.domains else source
     check_domains(run.recipe, styled.domain_names)
-    for line in (*source.notes, *check_cells(styled)):
+    for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
         warn(line)
     if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
         note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
-from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.baselines import CPU, baseline_rows
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.training_set import TrainingSet
@@ -84,12 +82,3 @@ def baseline_contestant(
         fingerprints=source.domain_fingerprints(),
         source=source.fingerprint(),
     )
-
-
-def check_classes(bundle: Bundle, class_names: Sequence[str], dataset: str) -> None:
-    """Raise DataError unless the dataset's classes are the bundle's, in the same order: labels are indices."""
-    if tuple(class_names) != bundle.manifest.classes:
-        raise DataError(
-            f"{bundle.path} was distilled for other classes than those of {dataset!r}",
-            hint="--dataset NAME_OR_FOLDER names the dataset to test on",
-        )

@@ -12,19 +12,25 @@ import torch
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.bundle.read import Bundle, check_hard_labels, load_bundle
 from dgdd_cli.config import Protocol
-from dgdd_cli.data.catalog import entry_for
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.data.load import Located, Reading, locate, read_as, resolve_domain
+from dgdd_cli.data.hold_out import is_none, one_class
+from dgdd_cli.data.load import Located, Reading, locate, read_as
+from dgdd_cli.data.locate import resolve_domains
+from dgdd_cli.data.shared_images import check_shared
 from dgdd_cli.engine.device import Choice
 from dgdd_cli.engine.precision import check_precision
-from dgdd_cli.errors import DataError, UnknownName, UsageError
+from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.baselines import check_baselines
+from dgdd_cli.evaluation.classes import check_classes
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestant import Contestant
-from dgdd_cli.evaluation.contestants import baseline_contestant, bundle_contestant, bundle_normalisation, check_classes
+from dgdd_cli.evaluation.contestants import baseline_contestant, bundle_contestant, bundle_normalisation
 from dgdd_cli.evaluation.corruptions import check_corruptions
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
+from dgdd_cli.evaluation.own_choices import dataset_of, image_size_of, own_targets
 from dgdd_cli.evaluation.record import record, summarise
+from dgdd_cli.evaluation.seen import compare_with_sources
+from dgdd_cli.evaluation.seen_report import report_seen, what_was_compared
 from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target, targets_of
 from dgdd_cli.evaluation.together import choose_repeats
@@ -35,7 +41,7 @@ from dgdd_cli.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to evaluate and how; empty `targets` are the bundles' own, no `dataset` is the one they name."""
+    """What to evaluate and how; empty `targets`, or none, are the bundles' own, no `dataset` is the one they name."""
 
     bundles: Sequence[Path]
     protocol: Protocol
@@ -49,6 +55,7 @@ class Request:
     repeats: int = 5
     seed: int = 0
     allow_missing_classes: bool = False
+    allow_seen: bool = False
     retrain_baselines: bool = False
     reading: Reading = field(default_factory=Reading)
 
@@ -74,9 +81,10 @@ def evaluate_bundles(
     bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
     for bundle in bundles:
         check_hard_labels(bundle, "dgdd evaluate")
-    located = locate(request.dataset or _dataset_of(bundles), data_dir=request.data_dir)
-    size = _image_size(bundles)
-    names = [resolve_domain(located, name) for name in request.targets] or _targets_of(bundles)
+    located = locate(request.dataset or dataset_of(bundles), data_dir=request.data_dir)
+    size = image_size_of(bundles)
+    asked = [text for text in request.targets if not is_none(located, text)]
+    names = [name for text in asked for name in resolve_domains(located, text)] or own_targets(bundles)
     protocol = request.protocol.model_copy(update={"augment": for_dataset(request.protocol.augment, located.name)})
     parse(protocol.augment)
     for bundle in bundles:
@@ -94,8 +102,12 @@ def evaluate_bundles(
         warn=warn,
     )
     groups = _groups(request, targets, progress, warn, note)
+    for line in one_class(targets[0].dataset):
+        warn(line)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
     contestants += _baselines(request, protocol, bundles, located, chosen.device, load, warn)
+    seen = compare_with_sources(contestants, targets, located, load)
+    report_seen(seen, targets, contestants, allow_seen=request.allow_seen, warn=warn)
     folder = request.reading.cache_dir
     shelf = None
     if folder is not None and request.baselines:
@@ -121,8 +133,19 @@ def evaluate_bundles(
         shelf=shelf,
         progress=progress,
     )
+    for line in what_was_compared(seen, contestants):
+        note(line)
     by_key = {target.key: target for target in targets}
-    records = [record(result, by_key[result.target], tail=protocol.loss_tail, groups=groups) for result in results]
+    records = [
+        record(
+            result,
+            by_key[result.target],
+            tail=protocol.loss_tail,
+            seen=seen[result.contestant.name, by_key[result.target].name],
+            groups=groups,
+        )
+        for result in results
+    ]
     document = {
         "schema": "dgdd.evaluate/1",
         "dataset": located.name,
@@ -180,6 +203,8 @@ def _baselines(
         manifest = bundle.manifest
         if manifest.domains not in sources:
             sources[manifest.domains] = load(manifest.domains)
+            for line in check_shared(sources[manifest.domains]):
+                warn(line)
         source = sources[manifest.domains]
         if source.fingerprint() != manifest.source.fingerprint:
             warn(f"{bundle.path} was distilled from another copy of {located.name} than the baselines use")
@@ -195,35 +220,3 @@ def _baselines(
             )
             found.setdefault(contestant.name, contestant)
     return list(found.values())
-
-
-def _dataset_of(bundles: Sequence[Bundle]) -> str:
-    names = {bundle.manifest.source.dataset for bundle in bundles}
-    if len(names) > 1:
-        raise UsageError(f"the bundles come from several datasets: {', '.join(sorted(names))}", hint="--dataset NAME")
-    (name,) = names
-    if entry_for(name) is None:  # a bundle never holds the path of somebody's folder
-        raise UsageError(f"{name!r} is a folder set: say where it lies", hint=f"--dataset path/to/{name}")
-    return name
-
-
-def _image_size(bundles: Sequence[Bundle]) -> int:
-    sizes = {(bundle.manifest.images.height, bundle.manifest.images.width) for bundle in bundles}
-    if len(sizes) > 1:
-        raise UsageError("the bundles have images of several sizes", hint="evaluate them in separate calls")
-    height, width = sizes.pop()
-    if height != width:
-        raise DataError(f"images of {height} x {width} pixels: only square ones can be evaluated")
-    return height
-
-
-def _targets_of(bundles: Sequence[Bundle]) -> list[str]:
-    targets = [bundle.manifest.target for bundle in bundles]
-    if None in targets:
-        raise UsageError("a bundle holds no domain out: say what to test on", hint="--target DOMAIN")
-    names = [name for name in dict.fromkeys(targets) if name is not None]
-    if len(names) > 1:  # one bundle's target is another's source: nobody asked for that comparison
-        raise UsageError(
-            "the bundles hold out different domains", hint=f"--target {','.join(names)}, or separate calls"
-        )
-    return names
