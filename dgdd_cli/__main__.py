@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from dgdd_cli.cli.out_of_memory import out_of_memory
 from dgdd_cli.errors import DgddError
 
 FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 130, 141, 143
@@ -48,10 +49,10 @@ def run(arguments: Sequence[str]) -> int:
     except BaseException as problem:
         if debug:
             traceback.print_exc()
-        return _explain(problem, debug)
+        return _explain(problem, debug, arguments[0] if arguments else "")
 
 
-def _explain(problem: BaseException, debug: bool) -> int:
+def _explain(problem: BaseException, debug: bool, verb: str) -> int:
     """Tell what went wrong and what to type; return the exit code."""
     if isinstance(problem, DgddError):
         return _tell(problem.message, problem.hint, problem.exit_code)
@@ -59,13 +60,14 @@ def _explain(problem: BaseException, debug: bool) -> int:
         return _tell("interrupted", None, INTERRUPTED)
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
         return _explain_usage(problem)
+    if short := out_of_memory(problem, verb):
+        traceback.clear_frames(problem.__traceback__)  # they hold what filled the memory, and telling needs some
+        return _tell(*short, FAILED)
     if isinstance(problem, OSError):
         if problem.filename is None and not sys.stdout.closed:
             _abandon_stdout()  # it may be stdout itself that is full
         where = f": {problem.filename}" if problem.filename is not None else ""
         return _tell(f"{problem.strerror or problem}{where}", None, FAILED)
-    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
-        return _tell("out of memory", "a smaller --image-size or --ipc, or --device cpu", FAILED)
     hint = (
         "report it together with the traceback above" if debug else "run it again with --debug and report the traceback"
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import resource
 import sys
-from pathlib import Path
 
 import torch
 
-MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+from dgdd_cli.engine.memory_left import left_in_groups, left_of_limits, left_on_machine
 
 # glibc's <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -38,28 +36,11 @@ def peak_memory_bytes() -> int:
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Free memory of the device (for the CPU: of the machine); None where the system does not tell."""
+    """Free memory of the device; None where the system does not tell.
+
+    For the CPU the least of what the machine, the control groups and the limits of the process leave.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    known = [free for free in (_available(), _left_in_container()) if free is not None]
+    known = [left for left in (left_on_machine(), left_in_groups(), left_of_limits()) if left is not None]
     return min(known, default=None)
-
-
-def _available() -> int | None:
-    """What Linux says it could give without swapping, the page cache included; elsewhere the pages that are unused."""
-    try:
-        lines = MEMINFO.read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        if "SC_AVPHYS_PAGES" not in os.sysconf_names:
-            return None
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _left_in_container() -> int | None:
-    """What the control group leaves, where it sets a limit."""
-    try:
-        limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no such group, or "max"
-        return None
-    return max(0, limit - used)

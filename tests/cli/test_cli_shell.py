@@ -166,7 +166,7 @@ def _without_boom() -> object:
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
         (OSError(28, "No space left on device", "/x/out.bin"), 1, "error: No space left on device: /x/out.bin\n"),
         (OSError(28, "No space left on device"), 1, "error: No space left on device\n"),
-        (MemoryError(), 1, "error: out of memory\nhint: a smaller --image-size or --ipc, or --device cpu\n"),
+        (MemoryError(), 1, "error: out of memory on the CPU\nhint: a smaller --image-size or --ipc takes less\n"),
         (RuntimeError("odd [x]"), 1, "error: internal: RuntimeError: odd [x]\nhint: run it again with --debug and"),
     ],
 )

@@ -30,13 +30,16 @@ def test_peak_memory_counts_what_was_used():
     assert peak_memory_bytes() > before
 
 
-def test_a_container_may_leave_less_than_the_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr("dgdd_cli.engine.memory.CGROUP", tmp_path)
-    plain = free_memory_bytes(torch.device("cpu"))
-    (tmp_path / "memory.max").write_text("5000000\n")
-    (tmp_path / "memory.current").write_text("4000000\n")
-    assert free_memory_bytes(torch.device("cpu")) == 1_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    free = free_memory_bytes(torch.device("cpu"))
-    assert (free is None) == (plain is None)
-    assert free is None or free > 1_000_000
+@pytest.mark.parametrize("least", range(3))
+def test_free_memory_is_the_least_that_anything_leaves(monkeypatch, least):
+    for place, name in enumerate(("left_on_machine", "left_in_groups", "left_of_limits")):
+        monkeypatch.setattr(f"dgdd_cli.engine.memory.{name}", lambda left=10 - (place == least): left)
+    assert free_memory_bytes(torch.device("cpu")) == 9
+
+
+def test_what_is_not_told_is_no_limit(monkeypatch):
+    for name, left in (("left_on_machine", None), ("left_in_groups", None), ("left_of_limits", 7)):
+        monkeypatch.setattr(f"dgdd_cli.engine.memory.{name}", lambda left=left: left)
+    assert free_memory_bytes(torch.device("cpu")) == 7
+    monkeypatch.setattr("dgdd_cli.engine.memory.left_of_limits", lambda: None)
+    assert free_memory_bytes(torch.device("cpu")) is None
