@@ -1,13 +1,15 @@
 """The published DM loop, written plainly from its description (Zhao & Bilen 2023, algorithm 1, released settings).
 
-For every step: a fresh network; for every class: 256 sampled real images and all synthetic ones, augmented one image
-at a time with the same numbers, two forward passes; one backward pass over the sum; one SGD step on the pixels.
+For every step: a fresh network; for every class: 256 sampled real images and all synthetic ones, each batch augmented
+at once with the same numbers (as released: crops gathered and affine grids built for every image of it), two forward
+passes; one backward pass over the sum; one SGD step on the pixels.
 It is the yardstick of the benchmarks and nothing else uses it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,42 +26,42 @@ from dgdd_cli.synthesis.pixels import normalise, to_unit
 REAL_BATCH = 256
 
 
-def plain_inputs(source: DomainDataset, ipc: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, str]:
-    """The first five arguments of `plain_steps`; the synthetic set starts from the images that `dgdd` starts from."""
+def plain_inputs(source: DomainDataset, ipc: int, device: torch.device) -> tuple[Tensor, list[Tensor], Tensor, str]:
+    """The first four arguments of `plain_steps`; the synthetic set starts from the images that `dgdd` starts from."""
     norm = normalisation_of(source)
     mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
     recipe = resolve({"dataset": source.name, "method": "balanced-random"}).recipe
     state = initial_state(source, recipe, ipc=ipc, seed=0, device=device)
     images = normalise(to_unit(source.images), mean, std).to(device)
     synthetic = normalise(state.images.cpu(), mean, std).to(device)
-    return images, source.labels.to(device), synthetic, len(source.class_names), for_dataset("auto", source.name)
+    rows = [(source.labels == label).nonzero().squeeze(1) for label in range(len(source.class_names))]
+    return images, rows, synthetic, for_dataset("auto", source.name)
 
 
 def plain_steps(
     images: Tensor,
-    labels: Tensor,
+    rows: Sequence[Tensor],
     synthetic: Tensor,
-    classes: int,
     strategy: str,
     steps: int,
     rate: float = 1.0,
     watch: Callable[[Tensor], bool] | None = None,
 ) -> Tensor:
-    """`steps` steps of the plain loop: real images float (N, 3, S, S), synthetic (C·IPC, 3, S, S), both normalised.
+    """`steps` steps of the plain loop: real images float (N, 3, S, S), synthetic (C·IPC, 3, S, S), both normalised;
+    `rows` of the real images of each class, on the CPU.
 
     `watch` sees the synthetic images after each step and may end the loop by returning False. Convolutions are TF32
     where the device has it, as PyTorch's defaults make those of the released loop.
     """
     device = images.device
     with computing_in("tf32" if has_tf32(device) else "float32", device):
-        return _steps(images, labels, synthetic, classes, strategy, steps, rate, watch)
+        return _steps(images, rows, synthetic, strategy, steps, rate, watch)
 
 
 def _steps(
     images: Tensor,
-    labels: Tensor,
+    rows: Sequence[Tensor],
     synthetic: Tensor,
-    classes: int,
     strategy: str,
     steps: int,
     rate: float,
@@ -68,20 +70,19 @@ def _steps(
     generator = torch.Generator().manual_seed(0)
     synthetic = synthetic.clone().requires_grad_()
     optimiser = torch.optim.SGD([synthetic], lr=rate, momentum=0.5)
-    ipc = len(synthetic) // classes
+    ipc = len(synthetic) // len(rows)
     for _ in range(steps):
-        network = build("convnet", num_classes=classes, image_size=images.shape[-1], generator=generator).to(
+        network = build("convnet", num_classes=len(rows), image_size=images.shape[-1], generator=generator).to(
             images.device
         )
         for parameter in network.parameters():
             parameter.requires_grad = False
         loss = synthetic.new_zeros(())
-        for label in range(classes):
-            mine = (labels == label).nonzero().squeeze(1)
-            chosen = mine[torch.randperm(len(mine), generator=generator)[:REAL_BATCH].to(mine.device)]
+        for label, mine in enumerate(rows):
+            chosen = mine[torch.randperm(len(mine), generator=generator)[:REAL_BATCH]].to(images.device)
             augmentation = draw(strategy, generator)
-            real = one_by_one(augmentation, images[chosen])
-            fake = one_by_one(augmentation, synthetic[label * ipc : (label + 1) * ipc])
+            real = at_once(augmentation, images[chosen])
+            fake = at_once(augmentation, synthetic[label * ipc : (label + 1) * ipc])
             with torch.no_grad():
                 target = network.features(real).mean(0)
             loss = loss + (target - network.features(fake).mean(0)).square().sum()
@@ -94,6 +95,6 @@ def _steps(
     return synthetic.detach()
 
 
-def one_by_one(augmentation: Draw, images: Tensor) -> Tensor:
-    """Each image augmented by itself, as a loop over samples does it."""
-    return torch.cat([augmentation(image) for image in images.split(1)])
+def at_once(augmentation: Draw, images: Tensor) -> Tensor:
+    """A batch augmented in one operation, by a row of numbers for each image, here all the same."""
+    return replace(augmentation, uniforms=augmentation.uniforms.expand(len(images), -1))(images)
