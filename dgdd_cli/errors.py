@@ -2,7 +2,8 @@
 
 DgddError                1    something failed while running
 ├── UsageError           2    an option, a name or a configuration is wrong
-│   └── UnknownName      2    a name that does not exist, with the near matches
+│   ├── UnknownName      2    a name that does not exist, with the near matches
+│   └── NameTaken        2    something else lies where an output was to be written
 ├── DataError            3    a dataset, a bundle or a groups file is invalid
 ├── GateFailed           4    a gate (--min-accuracy, --max-gap, --verify) was not met
 └── Interrupted        130    Ctrl-C; what was reached is kept in the checkpoint
@@ -39,6 +40,10 @@ class UnknownName(UsageError):
         near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
         guess = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(names)}"
         super().__init__(f"unknown {kind} {name!r}", hint=f"{guess}\n{hint}" if hint else guess)
+
+
+class NameTaken(UsageError):
+    """Something else lies where an output was to be written."""
 
 
 class DataError(DgddError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import unicodedata
 from typing import Any
 
@@ -50,6 +52,12 @@ def printable(text: str, *, length: int = 200) -> str:
 def plural(count: int, one: str, several: str | None = None) -> str:
     """`count` with its noun: "1 image", "2,000 images"; `several` where an s does not make the plural."""
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def typeable(path: str | os.PathLike[str]) -> str:
+    """A path as it is typed in a shell: quoted where need be, `./` before a name that would be taken for an option."""
+    text = os.fspath(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def canonical_json(value: Any) -> str:
