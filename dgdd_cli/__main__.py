@@ -9,33 +9,46 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 from dgdd_cli.cli.out_of_memory import out_of_memory
 from dgdd_cli.errors import DgddError
 
-FAILED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 130, 141, 143
+FAILED, USAGE, HUNG_UP, INTERRUPTED, BROKEN_PIPE, TERMINATED = 1, 2, 129, 130, 141, 143
 
 
 def main() -> NoReturn:
-    """Run this process's command line and exit with its code; SIGTERM stops it as Ctrl-C does, with code 143."""
-    terminated = []
+    """Run this process's command line and exit with its code.
+
+    SIGTERM and SIGHUP (the terminal closes) stop it as Ctrl-C does, with codes of their own. What cannot be written to
+    stderr is dropped: a log costs no run.
+    """
+    stopped = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-        terminated.append(number)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the shell repeats the kernel's
+        stopped.append(TERMINATED if number == signal.SIGTERM else HUNG_UP)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, stop)
+    from dgdd_cli.cli.lossy import Lossy
+
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  (absent when the caller closed it)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = cast(TextIO, Lossy(sys.stderr or open(os.devnull, "w")))  # noqa: SIM115
     code = run(sys.argv[1:])
-    sys.exit(TERMINATED if terminated and code == INTERRUPTED else code)
+    sys.exit(stopped[0] if stopped and code == INTERRUPTED else code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; every failure is told on stderr, none leaves as an exception."""
     debug = "--debug" in arguments or os.environ.get("DGDD_DEBUG", "").lower() not in ("", "0", "false", "no", "off")
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return _tell("the current folder was deleted", "cd to a folder that exists", USAGE)
     try:
         from dgdd_cli.cli.app import app
 

@@ -22,6 +22,7 @@ _EXIT_CODES = """Exit codes:
     2  usage or configuration is wrong
     3  data, bundle or groups file is invalid
     4  a gate was not met (--min-accuracy, --max-gap, --verify)
+  129  the terminal was closed; the checkpoint is kept
   130  interrupted by Ctrl-C; the checkpoint is kept
   141  the reader of stdout went away
   143  terminated; the checkpoint is kept"""

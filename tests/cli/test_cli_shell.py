@@ -253,7 +253,7 @@ entry.main()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("translate", [False, True])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_end_it_in_order(number: int, code: int, translate: bool) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", WAITING.format(translate=translate)],
