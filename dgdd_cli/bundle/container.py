@@ -172,14 +172,14 @@ def _check_schema(path: Path, document: Mapping[str, Any], kind: str) -> None:
     for other, layout in LAYOUTS.items():
         if schema == layout.schema:
             raise DataError(f"{path} is a {_WORDS[other]}, not a {_WORDS[kind]}", hint=_USE[other])
-    raise _unknown_schema(path, schema)
+    raise _unknown_schema(path, schema, kind)
 
 
-def _unknown_schema(path: Path, schema: object) -> DataError:
+def _unknown_schema(path: Path, schema: object, kind: str = "bundle") -> DataError:
     known = ", ".join(layout.schema for layout in LAYOUTS.values())
     return DataError(
         f"{path} follows the schema {printable(str(schema), length=40)!r}, and this version reads {known}",
-        hint="a newer version may read it: pip install --upgrade dgdd",
+        hint=_REMEDY[kind] if kind == "checkpoint" else "a newer version may read it: pip install --upgrade dgdd",
     )
 
 

@@ -51,7 +51,7 @@ LAYOUTS: Mapping[str, Layout] = {
         },
     ),
     "checkpoint": Layout(
-        "dgdd.checkpoint/1",
+        "dgdd.checkpoint/2",
         {
             "images": TensorRule("F32", 4),
             "velocity": TensorRule("F32", 4),

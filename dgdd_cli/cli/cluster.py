@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,7 +29,7 @@ from dgdd_cli.cli.options import (
     output_from,
 )
 from dgdd_cli.errors import UsageError
-from dgdd_cli.text import plural
+from dgdd_cli.text import plural, typeable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -109,6 +108,7 @@ def cluster(
 ) -> None:
     """Split a dataset into K-means groups: the subpopulations that a robust method watches."""
     from dgdd_cli.bundle.atomic import check_output
+    from dgdd_cli.bundle.reserve import reserved
 
     output = output_from(json, quiet, progress, debug)
     number = _number(groups)
@@ -124,31 +124,36 @@ def cluster(
     wanted = None if domains is None else resolve_domains(located, domains)
     if wanted == []:
         raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
-    with output.progress() as report:
-        images = read(
-            located,
-            image_size=image_size or (located.entry.default_image_size if located.entry else 32),
-            domains=wanted,
-            skip_corrupt=skip_corrupt,
-            cache_dir=cache_folder(cache_dir),
-            offline=offline,
-            progress=report,
+    with reserved(out, output.warn) as reservation:
+        with output.progress() as report:
+            images = read(
+                located,
+                image_size=image_size or (located.entry.default_image_size if located.entry else 32),
+                domains=wanted,
+                skip_corrupt=skip_corrupt,
+                cache_dir=cache_folder(cache_dir),
+                offline=offline,
+                progress=report,
+            )
+            found = group_dataset(
+                images,
+                groups=number,
+                features=features,
+                per=per,
+                seed=seed or 0,
+                minimum=minimum or (smallest_where_splittable if per == "class" else 1),
+                progress=report,
+            )
+        for line in (*images.notes, *found.notes):
+            output.warn(line)
+        written, manifest = reservation.write(
+            lambda path, over: write_grouping(path, images, found, seed=seed or 0, overwrite=over), overwrite=force
         )
-        found = group_dataset(
-            images,
-            groups=number,
-            features=features,
-            per=per,
-            seed=seed or 0,
-            minimum=minimum or (smallest_where_splittable if per == "class" else 1),
-            progress=report,
-        )
-    for line in (*images.notes, *found.notes):
-        output.warn(line)
-    manifest = write_grouping(out, images, found, seed=seed or 0, overwrite=force)
+    if written != out:
+        output.warn(f"{out} was taken meanwhile: the groups are {written}")
     document = {
         "schema": "dgdd.cluster/1",
-        "groups_file": str(out),
+        "groups_file": str(written),
         "id": manifest.id,
         "dataset": images.name,
         "fingerprint": manifest.fingerprint,
@@ -165,8 +170,8 @@ def cluster(
         "purity": {"class": found.purity_class, "domain": found.purity_domain},
         "notes": list(found.notes),
     }
-    output.result(document, human=_report(document), quiet=str(out))
-    output.hint(f"dgdd inspect {shlex.quote(str(out))}")
+    output.result(document, human=_report(document), quiet=str(written))
+    output.hint(f"dgdd inspect {typeable(written)}")
 
 
 def _number(groups: str) -> int | Literal["auto"]:

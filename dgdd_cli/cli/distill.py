@@ -185,7 +185,7 @@ def distill(
     run = resolve(_given(flags), file=config, assignments=assignments or ())
     out = out.expanduser()
     if not print_config:
-        check_output(out, overwrite=force)
+        check_output(out, overwrite=force or resume)
 
     from dgdd_cli.data.hold_out import split_domains
     from dgdd_cli.data.load import Reading, locate
@@ -236,9 +236,10 @@ def distill(
             )
     if finished.manifest is not None:
         skipped, peak = finished.source.skipped_files, peak_memory_bytes()
-        document = result_document(run, located.name, out, finished.manifest, chosen, skipped=skipped, peak=peak)
-        output.result(document, human=result_line(document), quiet=str(out))
-        output.hint(next_command(out, data, run.dataset if located.entry is None else None))
+        written, made = finished.path, finished.manifest
+        document = result_document(run, located.name, written, made, chosen, skipped=skipped, peak=peak)
+        output.result(document, human=result_line(document), quiet=str(written))
+        output.hint(next_command(written, data, run.dataset if located.entry is None else None))
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

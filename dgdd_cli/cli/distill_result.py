@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgdd_cli.text import plural
+from dgdd_cli.text import plural, typeable
 
 if TYPE_CHECKING:
     from dgdd_cli.bundle.manifest import Manifest
@@ -58,6 +57,6 @@ def result_line(document: dict[str, Any]) -> str:
 
 def next_command(out: Path, data: Path | None, folder: str | None) -> str:
     """The command that evaluates the bundle; `folder` is that of a dataset which the catalog does not know."""
-    where = ["--data", str(data)] if data else []
-    where += ["--dataset", folder] if folder else []
-    return shlex.join(["dgdd", "evaluate", str(out), *where])
+    where = ["--data", typeable(data)] if data else []
+    where += ["--dataset", typeable(folder)] if folder else []
+    return " ".join(["dgdd evaluate", typeable(out), *where])

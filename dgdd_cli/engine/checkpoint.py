@@ -1,19 +1,24 @@
-"""Checkpoints: the whole state of a run in one small file, written atomically, bound to its configuration.
+"""Checkpoints: the whole state of a run in one small file, written atomically, bound to the run that it is of.
 
 Random streams are keyed by step (see seeds.py), so the images, their velocity and the step number are the state.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from dgdd_cli.bundle.container import read_container, write_container
-from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.bundle.container import invalid, read_container, tensor_sha256, write_container
+from dgdd_cli.engine.identity import Identity, differences
+from dgdd_cli.errors import UsageError
+from dgdd_cli.text import canonical_json
 
-SCHEMA = "dgdd.checkpoint/1"
+SCHEMA = "dgdd.checkpoint/2"
 TENSORS = ("images", "velocity", "labels", "domains", "standing")
 
 
@@ -35,27 +40,42 @@ def checkpoint_path(out: Path) -> Path:
     return out.with_name(out.name + ".checkpoint")
 
 
-def save_checkpoint(path: Path, state: State, digest: str) -> None:
-    """Write the state, replacing an older one atomically; `digest` is that of the run's settings and data."""
+def save_checkpoint(path: Path, state: State, identity: Identity) -> None:
+    """Write the state of a run, replacing an older one atomically; all that is written is hashed."""
     tensors = {name: getattr(state, name).detach().cpu() for name in TENSORS}
-    write_container(path, tensors, {"schema": SCHEMA, "step": state.step, "digest": digest}, overwrite=True)
+    document = {"schema": SCHEMA, "step": state.step, "run": dict(identity), "tensors": _stated(tensors)}
+    write_container(path, tensors, document | {"sha256": _sha256(document)}, overwrite=True)
 
 
-def load_checkpoint(path: Path, digest: str) -> State:
-    """The state that was saved. Raises DataError (not a checkpoint) or UsageError (of another run)."""
+def load_checkpoint(path: Path, identity: Identity) -> State:
+    """The state that was saved. Raises DataError (not a checkpoint, or not as it was written) or UsageError (of a run
+    that differs, naming in what)."""
     tensors, document = read_container(path, kind="checkpoint")
-    step = document.get("step")
-    shape = tensors["images"].shape
-    if (
-        not isinstance(step, int)
-        or step < 0
-        or tensors["velocity"].shape != shape
-        or any(tensors[name].shape != shape[:1] for name in ("labels", "domains"))
-    ):
-        raise DataError(f"{path} is not a checkpoint that can be continued", hint="--force starts afresh")
-    if document.get("digest") != digest:
+    try:
+        _check(tensors, document)
+    except ValueError as error:
+        raise invalid(path, "checkpoint", error) from error
+    if differing := differences(document["run"], identity):
         raise UsageError(
-            f"{path} belongs to a run with other settings or other data",
+            f"{path} belongs to another run: {'; '.join(differing)}",
             hint="repeat the settings of that run with --resume, or --force to start afresh",
         )
-    return State(step=step, **tensors)
+    return State(step=document["step"], **tensors)
+
+
+def _check(tensors: Mapping[str, Tensor], document: dict[str, Any]) -> None:
+    """Raise ValueError unless tensors and document are those that `save_checkpoint` writes."""
+    described = {key: value for key, value in document.items() if key != "sha256"}
+    if document.get("sha256") != _sha256(described):
+        raise ValueError("its description is not the one that was written (its sha256 differs)")
+    for name, stated in _stated(tensors).items():
+        if document["tensors"].get(name) != stated:
+            raise ValueError(f"the tensor {name!r} is not the one that was written (its sha256 differs)")
+
+
+def _stated(tensors: Mapping[str, Tensor]) -> dict[str, list[object]]:
+    return {name: [list(tensor.shape), tensor_sha256(tensor)] for name, tensor in tensors.items()}
+
+
+def _sha256(document: Mapping[str, object]) -> str:
+    return hashlib.sha256(canonical_json(document).encode()).hexdigest()

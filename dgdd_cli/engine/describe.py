@@ -25,7 +25,7 @@ def bundle_facts(
     run: Distillation,
     located: Located,
     source: DomainDataset,
-    result: Distilled,
+    steps: int,
     chosen: Choice,
     ranks: Ranks = ALONE,
     *,
@@ -60,7 +60,7 @@ def bundle_facts(
         target=None if run.target in (None, "none") else run.target,
         method=Method(name=run.method, settings=settings),
         seed=run.seed,
-        steps=result.steps,
+        steps=steps,
         software=software(),
         device=Device(type=chosen.device.type, name=chosen.name),
         source=Source(

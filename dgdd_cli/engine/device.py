@@ -21,6 +21,7 @@ class Choice:
 
 def choose_device(asked: str) -> Choice:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` as a device; UsageError when it is not there: never a silent CPU run."""
+    asked = asked.lower()
     if asked == "auto":
         if torch.cuda.is_available():
             return _cuda(torch.device("cuda"), "CUDA is available")

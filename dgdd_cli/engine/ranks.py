@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dgdd_cli.errors import DgddError, UsageError
+from dgdd_cli.engine.identity import Identity, differences
+from dgdd_cli.errors import DataError, DgddError, UsageError
+
+T = TypeVar("T")
 
 TIMEOUT = datetime.timedelta(seconds=50)  # a rank that died is noticed within a minute
 PATIENCE = datetime.timedelta(hours=12)  # for another rank's probe bank: one may find its own in the cache
@@ -46,14 +50,61 @@ class Ranks:
             ) from error
         return total / self.size
 
+    def leader_says(self, decide: Callable[[], T]) -> T:
+        """What `decide` gives on the leading rank, the only one that calls it; its DgddError is every rank's."""
+        if self.size == 1:
+            return decide()
+        said: list[Any] = [None]
+        if self.leads:
+            try:
+                said = [(decide(), None)]
+            except DgddError as problem:
+                said = [(None, (type(problem).exit_code, problem.message, problem.hint))]
+        with self._together():
+            dist.broadcast_object_list(said, src=0, group=self.patient)
+        value, failure = said[0]
+        if failure:
+            raise _told(*failure)
+        return cast(T, value)
+
+    def agree(self, facts: Identity, may_differ: Collection[str] = ()) -> Identity:
+        """The leading rank's facts, once all have the same but for those that `may_differ`.
+
+        Raises UsageError on every rank, naming in what they differ.
+        """
+        if self.size == 1:
+            return facts
+        all_facts: list[Any] = [None] * self.size
+        with self._together():
+            dist.all_gather_object(all_facts, dict(facts), group=self.patient)
+        first, *others = ({k: v for k, v in each.items() if k not in may_differ} for each in all_facts)
+        for rank, other in enumerate(others, start=1):
+            if found := differences(first, other, ("on rank 0 is", f"on rank {rank} is")):
+                raise UsageError(
+                    f"rank {rank} is about to compute another run than rank 0: {'; '.join(found)}",
+                    hint="give all ranks the same command, data and software, and --out on a file system that all see",
+                )
+        return cast(Identity, all_facts[0])
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise RankLost(f"rank {self.rank} waited for a rank that is gone") from error
+
     def wait(self) -> None:
         """Wait until every rank is here, for hours if need be. Raises RankLost when one is gone."""
         if self.size == 1:
             return
-        try:
+        with self._together():
             dist.barrier(self.patient)
-        except RuntimeError as error:
-            raise RankLost(f"rank {self.rank} waited for a rank that is gone") from error
+
+
+def _told(exit_code: int, message: str, hint: str | None) -> DgddError:
+    """The error of another process."""
+    kind = next((kind for kind in (UsageError, DataError) if kind.exit_code == exit_code), DgddError)
+    return kind(message, hint=hint)
 
 
 ALONE = Ranks()
@@ -91,7 +142,7 @@ def join(environment: Mapping[str, str], device: torch.device) -> Iterator[Ranks
 
 def device_of_rank(asked: str, environment: Mapping[str, str]) -> str:
     """Where this rank computes: `auto` and `cuda` become the CUDA device of its number on this machine, if any."""
-    local = environment.get("LOCAL_RANK")
+    local, asked = environment.get("LOCAL_RANK"), asked.lower()
     if local is None or asked not in ("auto", "cuda") or not torch.cuda.is_available():
         return asked
     return f"cuda:{local}"

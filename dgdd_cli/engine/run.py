@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from dgdd_cli.bundle.atomic import check_output, destination
+from dgdd_cli.bundle.container import tensor_sha256
 from dgdd_cli.bundle.manifest import Manifest
+from dgdd_cli.bundle.reserve import Reservation, reserved
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
@@ -19,8 +23,10 @@ from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, 
 from dgdd_cli.engine.complete import check_domains, check_groups
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.device import Choice, computes_bfloat16
-from dgdd_cli.engine.distill import Distilled, distill
-from dgdd_cli.engine.groups import NAMED, Groups, find_groups
+from dgdd_cli.engine.distill import distill
+from dgdd_cli.engine.finished import finished_manifest, same_software
+from dgdd_cli.engine.groups import Groups, find_groups
+from dgdd_cli.engine.identity import OF_A_MACHINE, identify_run
 from dgdd_cli.engine.precision import check_precision
 from dgdd_cli.engine.pseudo_domains import with_pseudo_domains
 from dgdd_cli.engine.ranks import ALONE, Ranks
@@ -30,10 +36,10 @@ from dgdd_cli.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a run leaves behind; the manifest is that of the written bundle, None on a rank that does not lead."""
+    """What a run leaves behind: where its bundle lies, and its manifest, which is None on a rank that does not lead."""
 
     source: DomainDataset
-    result: Distilled
+    path: Path
     manifest: Manifest | None
 
 
@@ -54,83 +60,116 @@ def distil_to_bundle(
     note: Callable[[str], None],
     ranks: Ranks = ALONE,
 ) -> Finished:
-    """Distil `run` from the named sources and write its bundle to `out`.
+    """Distil `run` from the named sources and write its bundle to `out`, or beside it where that is taken meanwhile.
 
-    A checkpoint of an earlier run is continued with `resume`, ignored with `overwrite`, and refused otherwise
-    (UsageError); it is removed once the bundle is written. `warn` and `note` hear what a person should know.
+    The name `out` is held from the start: UsageError while another run writes it. A checkpoint of an earlier run is
+    continued with `resume`, ignored with `overwrite`, and refused otherwise (UsageError); it is removed once the bundle
+    is written. With `resume` a bundle of this very run is the result. `warn` and `note` hear what a person should know.
     """
-    checkpoint = checkpoint_path(out)
+    checkpoint = checkpoint_path(destination(out))
+    with ExitStack() as while_running:
+
+        def begin() -> Reservation:
+            reservation = while_running.enter_context(reserved(out, warn))
+            _check_checkpoint(checkpoint, resume=resume, overwrite=overwrite)
+            return reservation
+
+        reservation = ranks.leader_says(begin)
+        if not run.domains:
+            check_domains(run.recipe, sources)
+        probes = run.recipe.probes
+        if probes:
+            check_precision(probes.precision, chosen.device, setting="probes.precision")
+        source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
+        styled = with_pseudo_domains(source, run.domains) if run.domains else source
+        check_domains(run.recipe, styled.domain_names)
+        for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
+            warn(line)
+        if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
+            note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
+        groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)
+        identity = ranks.agree(
+            identify_run(
+                run,
+                dataset=located.name,
+                fingerprint=styled.fingerprint(),
+                groups=groups,
+                chosen=chosen,
+                ranks=ranks.size,
+                kernels=kernels,
+            ),
+            may_differ=OF_A_MACHINE,
+        )
+        steps = run.recipe.optimiser.steps if run.recipe.optimiser else 0
+        facts = bundle_facts(run, located, source, steps, chosen, ranks, groups=groups, domains=styled)
+
+        def ready() -> Manifest | None:
+            interrupted = checkpoint.exists() and overwrite  # a run over an older bundle
+            if not resume or interrupted or not out.exists():
+                return None
+            return finished_manifest(out, facts, ipc=run.ipc, image_size=run.image_size, overwrite=overwrite, note=note)
+
+        if done := ranks.leader_says(ready):
+            note(f"{out} is already finished")
+            if ranks.leads and same_software(done, facts):
+                _remove(checkpoint)
+            return Finished(source, out, done if ranks.leads else None)
+        state = None
+        if resume and checkpoint.exists():
+            state = load_checkpoint(checkpoint, identity)
+            note(f"resuming from step {state.step}")
+        elif resume:
+            note(f"no checkpoint at {checkpoint}: starting from the first step")
+        ranks.agree({"step": state.step, "checkpoint": tensor_sha256(state.images)} if state else {"step": 0})
+
+        def keep(now: State) -> None:
+            try:
+                save_checkpoint(checkpoint, now, identity)
+            except DgddError as problem:  # a full disk must not end a healthy run: it may have room by the end
+                warn(f"no checkpoint at step {now.step}: {problem.message}")
+
+        result = distill(
+            styled,
+            run.recipe,
+            ipc=run.ipc,
+            seed=run.seed,
+            device=chosen.device,
+            groups=groups,
+            state=state,
+            keep=keep if ranks.leads else None,
+            keep_seconds=keep_seconds,
+            kernels=kernels,
+            ranks=ranks,
+            cache=reading.cache_dir,
+            progress=progress,
+            note=note,
+        )
+        if not ranks.leads:
+            return Finished(source, out, None)
+        if styled is not source:  # what a pseudo-domain is made of is nobody's domain
+            result = replace(result, domains=torch.full_like(result.domains, -1))
+        tensors = bundle_tensors(result)
+        where, manifest = reservation.write(
+            lambda path, over: write_bundle(path, tensors, facts, overwrite=over), overwrite=overwrite
+        )
+        if where != out:
+            warn(f"{out} was taken meanwhile: the bundle is {where}")
+        _remove(checkpoint)
+        return Finished(source, where, manifest)
+
+
+def _check_checkpoint(checkpoint: Path, *, resume: bool, overwrite: bool) -> None:
+    check_output(checkpoint, overwrite=True)
     if checkpoint.exists() and not (resume or overwrite):
         raise UsageError(
             f"{checkpoint} is the checkpoint of an interrupted run",
             hint="--resume continues it, --force starts afresh",
         )
-    if not run.domains:
-        check_domains(run.recipe, sources)
-    probes = run.recipe.probes
-    if probes:
-        check_precision(probes.precision, chosen.device, setting="probes.precision")
-    source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
-    styled = with_pseudo_domains(source, run.domains) if run.domains else source
-    check_domains(run.recipe, styled.domain_names)
-    for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
-        warn(line)
-    if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
-        note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
-    groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)
-    facts = [styled.fingerprint(), chosen.device.type, str(ranks.size), groups.digest if groups else ""]
-    digest = _without_paths(run).digest(*facts)
-    state = None
-    if resume and checkpoint.exists():
-        state = load_checkpoint(checkpoint, digest)
-        note(f"resuming from step {state.step}")
-    elif resume:
-        note(f"no checkpoint at {checkpoint}: starting from the first step")
-
-    def keep(now: State) -> None:
-        try:
-            save_checkpoint(checkpoint, now, digest)
-        except DgddError as problem:  # a full disk must not end a healthy run: it may have room by the end
-            warn(f"no checkpoint at step {now.step}: {problem.message}")
-
-    result = distill(
-        styled,
-        run.recipe,
-        ipc=run.ipc,
-        seed=run.seed,
-        device=chosen.device,
-        groups=groups,
-        state=state,
-        keep=keep if ranks.leads else None,
-        keep_seconds=keep_seconds,
-        kernels=kernels,
-        ranks=ranks,
-        cache=reading.cache_dir,
-        progress=progress,
-        note=note,
-    )
-    if not ranks.leads:
-        return Finished(source, result, None)
-    if styled is not source:  # what a pseudo-domain is made of is nobody's domain
-        result = replace(result, domains=torch.full_like(result.domains, -1))
-    manifest = write_bundle(
-        out,
-        bundle_tensors(result),
-        bundle_facts(run, located, source, result, chosen, ranks, groups=groups, domains=styled),
-        overwrite=overwrite,
-    )
-    checkpoint.unlink(missing_ok=True)
-    return Finished(source, result, manifest)
 
 
-def _without_paths(run: Distillation) -> Distillation:
-    """The run without the names of its groups files, whose contents are facts: a moved file is the same file."""
-    risk = run.recipe.risk
-    if risk and risk.groups not in NAMED and not risk.groups.startswith("kmeans:"):
-        run = run.model_copy(
-            update={"recipe": run.recipe.model_copy(update={"risk": risk.model_copy(update={"groups": "file"})})}
-        )
-    return run.model_copy(update={"domains": "file" if run.domains else None})
+def _remove(checkpoint: Path) -> None:
+    with suppress(OSError):  # the bundle is written: nothing else matters
+        checkpoint.unlink(missing_ok=True)
 
 
 def _groups_of(

@@ -19,6 +19,17 @@ def software() -> dict[str, str]:
 def arithmetic(device: torch.device, precision: str) -> tuple[str | int, ...]:
     """What decides how sums on a device round: who computes, on which model or instructions, with how many threads,
     and in what precision (see precision.py)."""
+    return *named_arithmetic(device).values(), precision
+
+
+def named_arithmetic(device: torch.device) -> dict[str, str | int]:
+    """The same by name, without the precision, which is a setting."""
     cuda = device.type == "cuda"
     model = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-    return dgdd_cli.__version__, device.type, model, torch.get_num_threads(), torch.__version__, precision
+    return {
+        "dgdd": dgdd_cli.__version__,
+        "device": device.type,
+        "processor": model,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

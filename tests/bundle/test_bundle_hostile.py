@@ -313,7 +313,7 @@ def test_a_checkpoint_is_a_kind_of_its_own(tmp_path: Path, bundle_path: Path) ->
         "domains": torch.tensor([0, 1, 0, 1]),
     }
     state["standing"] = torch.zeros(0)
-    write_container(path, state, {"schema": "dgdd.checkpoint/1", "step": 3}, overwrite=False)
+    write_container(path, state, {"schema": "dgdd.checkpoint/2", "step": 3}, overwrite=False)
     tensors, document = read_container(path, kind="checkpoint")
     assert document["step"] == 3
     assert all(torch.equal(tensors[name], state[name]) for name in state)

@@ -324,7 +324,7 @@ def test_ctrl_c_keeps_a_checkpoint_that_other_settings_cannot_use(shapes_folder,
     assert "Traceback" not in said
     assert not out.exists()
     assert run(long_run(shapes_folder, out, "--resume", "--seed", "9")) == 2
-    assert "other settings" in error_of(capsys)
+    assert "belongs to another run: seed was 0, now 9\n" in error_of(capsys)
     assert (tmp_path / "b.safetensors.checkpoint").exists()
 
 
