@@ -93,7 +93,7 @@ def _segment(content: bytes, position: int, scanned: bool) -> tuple[bytes, int]:
     length = int.from_bytes(content[position : position + 2], "big")
     if length < 2 or position + length > len(content):
         if scanned:
-            raise ValueError("damaged: a header of no length inside the compressed data")
+            raise ValueError("damaged: a marker inside the compressed data, and no header behind it")
         return b"", len(content)
     return content[position + 2 : position + length], position + length
 

@@ -56,8 +56,6 @@ def read_layout(root: Path, entry: CatalogEntry | None) -> Layout:
     if entry is not None and entry.class_names:
         return Layout(root, entry.class_names, _catalog_classes(classes, entry, notes), tuple(notes))
     names, folders = _united_classes(classes, notes)
-    if len(names) == 1:
-        notes.append(f"every image is of the class {names[0]!r}, so any set scores 100 %: is a folder level missing?")
     return Layout(root, names, folders, tuple(notes))
 
 

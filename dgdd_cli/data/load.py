@@ -89,7 +89,9 @@ def _cannot_be_read(unread: Sequence[tuple[str, Failure]]) -> DataError:
     if len(unread) == 1:
         ((name, failure),) = unread
         return DataError(f"{name} cannot be read: {failure.reason}", hint=hint)
-    which = "; ".join(f"{name} ({failure.reason})" for name, failure in unread[:MOST_NAMED])
+    shown = unread[:MOST_NAMED]
+    reasons = dict.fromkeys(failure.reason for _, failure in shown)
+    which = "; ".join(f"{', '.join(n for n, failure in shown if failure.reason == why)} ({why})" for why in reasons)
     number = f"{len(unread)} images" if len(unread) < MOST_NAMED else f"{MOST_NAMED} images or more"
     return DataError(f"{number} cannot be read: {which}", hint=hint)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dgdd_cli.data.catalog import CatalogEntry, canonical_domain, dataset_names, entry_for, fold, folder_domain
+from dgdd_cli.data.catalog import CATALOG, CatalogEntry, canonical_domain, dataset_names, entry_for, fold, folder_domain
 from dgdd_cli.data.entries import entries, is_folder
 from dgdd_cli.data.hub import find_parquet
 from dgdd_cli.data.layout import Layout, read_layout
@@ -44,6 +44,7 @@ def locate(name_or_path: str, *, data_dir: Path | None = None) -> Located:
     if entry is None:
         if not is_path and not Path(name_or_path).is_dir():
             raise UnknownName("dataset", name_or_path, dataset_names(), hint=f"a folder is given as ./{name_or_path}")
+        _check_not_of_the_hub(name_or_path)
         return _folder(_home(Path(name_or_path)))
     if entry.name == "digits":
         return _catalog(entry)
@@ -58,6 +59,15 @@ def locate(name_or_path: str, *, data_dir: Path | None = None) -> Located:
         return _catalog(entry, looked_in=data_dir)
     where = f"is not in {data_dir}" if data_dir is not None else "is not embedded, and no data folder was given"
     raise DataError(f"{entry.name} {where}", hint=f"--data DIR\n{entry.obtain}")
+
+
+def _check_not_of_the_hub(name: str) -> None:
+    """Raise DataError for a catalog set under the name that it has on the Hugging Face hub."""
+    for entry in CATALOG.values():
+        if entry.hub == name and not Path(name).exists():
+            raise DataError(
+                f"there is no folder {name}", hint=f"the set of this name on the hub is called {entry.name}"
+            )
 
 
 def resolve_domain(located: Located, text: str) -> str:

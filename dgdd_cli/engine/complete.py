@@ -110,20 +110,21 @@ def _complete_risk(recipe: Recipe, risk: Risk) -> Risk:
     return risk.model_copy(update=reads | given)
 
 
-def check_domains(recipe: Recipe, domains: Sequence[str]) -> None:
+def check_domains(recipe: Recipe, domains: Sequence[str], target: str | None) -> None:
     """Raise UsageError when a part of the recipe learns from how the source domains differ and there is only one."""
     if len(domains) > 1:
         return
     only = f"there is one source domain only ({', '.join(map(repr, domains))})"
+    more = "" if target in (None, "none") else "\n--target none distils from all domains"
     if recipe.surgery:
         raise UsageError(
             f"surgery splits what domains share from what sets them apart, and {only}",
-            hint="--method dm, dc, dsa, kmeans or random needs one domain\n--target none distils from all domains",
+            hint=f"--method dm, dc, dsa, kmeans or random needs one domain{more}",
         )
     if recipe.risk and recipe.risk.groups == "domain":
         raise UsageError(
             f"the risk {recipe.risk.name!r} weighs domains against each other, and {only}",
-            hint="--groups kmeans:10 weighs clusters within a class\n--target none distils from all domains",
+            hint=f"--groups kmeans:10 weighs clusters within a class{more}",
         )
 
 

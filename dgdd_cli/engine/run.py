@@ -76,13 +76,13 @@ def distil_to_bundle(
 
         reservation = ranks.leader_says(begin)
         if not run.domains:
-            check_domains(run.recipe, sources)
+            check_domains(run.recipe, sources, run.target)
         probes = run.recipe.probes
         if probes:
             check_precision(probes.precision, chosen.device, setting="probes.precision")
         source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
         styled = with_pseudo_domains(source, run.domains) if run.domains else source
-        check_domains(run.recipe, styled.domain_names)
+        check_domains(run.recipe, styled.domain_names, run.target)
         for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
             warn(line)
         if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):

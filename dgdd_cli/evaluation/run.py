@@ -165,6 +165,14 @@ def evaluate_bundles(
         "results": records,
         "summary": summarise(records),
     }
+    skipped = [
+        {"file": name, "reason": reason}
+        for target in targets
+        if target.corruption is None
+        for name, reason in target.dataset.skipped_files
+    ]
+    if skipped:
+        document["skipped_files"] = skipped
     return document if groups is None else document | {"groups": {"spec": groups.spec, "files": dict(groups.files)}}
 
 

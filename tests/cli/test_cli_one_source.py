@@ -81,7 +81,13 @@ def test_what_learns_from_how_domains_differ_names_itself(
     assert what in said
     assert "one source domain only ('train')" in said
     assert cure in said
+    assert "--target none" in said
     assert not out.exists()
+    shutil.rmtree(train_test / "test")
+    assert run(["distill", str(train_test), "--target", "none", "--out", str(out), *QUICK, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert cure in said
+    assert "--target none" not in said
 
 
 def test_groups_may_be_the_domains_of_a_single_source(train_test: Path, tmp_path: Path) -> None:

@@ -72,8 +72,13 @@ def test_what_a_file_is_instead_and_the_cure(root: Path, content: bytes, what: s
 def test_all_broken_files_are_named_up_to_twenty(root: Path) -> None:
     for domain in "ab":
         (root / domain / "x" / "0.png").write_bytes(b"junk")
-    with pytest.raises(DataError, match=r"^2 images cannot be read: a/x/0\.png \(not an image.*; b/x/0\.png \(not"):
+    (root / "a" / "y" / "0.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
         load_dataset(root, image_size=8)
+    expected = (
+        "3 images cannot be read: a/x/0.png, b/x/0.png (not an image in a known format); a/y/0.png (an empty file)"
+    )
+    assert caught.value.message == expected
     for i in range(30):
         (root / "b" / "y" / f"{i:02}.png").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"^20 images or more cannot be read") as caught:
@@ -98,6 +103,15 @@ def test_the_document_lists_every_file_left_out(
         assert document["skipped_files"] == expected
         assert document["skipped_images"] == 6
         assert "left out 6 corrupt images: a/x/b0.png" in said.err
+    (root / "b" / "x" / "1.png").write_bytes(b"")
+    bundle = tmp_path / "bundle.safetensors"
+    method = ["--target", "b", "--method", "random", "--ipc", "1", "--out", str(bundle)]
+    assert run(["distill", str(root), *method, *common]) == 0
+    capsys.readouterr()
+    protocol = ["--epochs", "1", "--repeats", "1", "--progress", "none", "--skip-corrupt", "--json"]
+    assert run(["evaluate", str(bundle), "--dataset", str(root), *protocol]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["skipped_files"] == [{"file": "b/x/1.png", "reason": "an empty file"}]
 
 
 def test_one_corrupt_image_is_one_image(root: Path) -> None:

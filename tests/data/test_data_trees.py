@@ -81,7 +81,7 @@ def test_a_plain_image_folder_may_be_one_domain(tmp_path: Path) -> None:
 
 
 def test_signed_and_unsigned_classes_stay_apart(tmp_path: Path) -> None:
-    root = draw_tree(tmp_path / "mine", {"a": ["-1", "0"], "b": ["1", "0"], "c": ["A-", "A"]}, images=1)
+    root = draw_tree(tmp_path / "mine", {"a": ["-1", "0", "A-"], "b": ["1", "0", "A"]}, images=1)
     dataset = load_dataset(root, image_size=8)
     assert dataset.class_names == ("-1", "0", "1", "A", "A-")
     assert dataset.notes == ()
@@ -107,7 +107,8 @@ def test_a_class_that_is_a_link_to_another_is_refused(tmp_path: Path) -> None:
     assert (root / "a" / "x").is_dir()
 
 
-def test_a_single_class_is_said(tmp_path: Path) -> None:
-    root = draw_tree(tmp_path / "mine", {"a": ["x"], "b": ["x"]}, images=1)
-    (note,) = load_dataset(root, image_size=8).notes
-    assert note.startswith("every image is of the class 'x'")
+def test_a_name_of_the_hub_leads_to_the_name_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="there is no folder flwrlabs/pacs") as caught:
+        locate("flwrlabs/pacs")
+    assert hint_of(caught) == ["the set of this name on the hub is called pacs"]
