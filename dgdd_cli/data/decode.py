@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dgdd_cli.data.opening import TooLarge, instead, open_image, unknown
+from dgdd_cli.data.opening import LARGEST_IMAGE, TooLarge, instead, open_image, unknown
 from dgdd_cli.progress import Progress
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ def decode_samples(
 ) -> Generator[Failure | Remark, None, None]:
     """Decode into `out` uint8 (N, 3, size, size), row by row; yields failures and remarks in the samples' order.
 
-    Closing the iterator early stops the work.
+    Closing the iterator early stops the work. Where the machine has no memory for an image, its error ends it.
     """
     size = out.shape[-1]
 
@@ -160,6 +160,8 @@ def decode_samples(
             content = samples[index].content()
             pixels, remark = _decode(content, size, index)
         except BROKEN as error:
+            if _without_room(error):
+                raise
             return _failure(index, error, content)
         out[index] = torch.from_numpy(np.ascontiguousarray(pixels))
         return remark
@@ -180,6 +182,17 @@ def in_parallel(work: Callable[[int], T], count: int, stage: str, progress: Prog
             progress(stage, min(start + BATCH, count), count)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _without_room(error: BaseException) -> bool:
+    """Whether memory ran out because the machine has none: a damaged file may ask for any amount by itself."""
+    if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+        return False
+    try:
+        np.empty(4 * LARGEST_IMAGE, np.uint8)
+    except MemoryError:
+        return True
+    return False
 
 
 def _failure(index: int, error: BaseException, content: bytes) -> Failure:

@@ -9,7 +9,7 @@ import torch
 from data_pictures import picture
 from PIL import Image
 
-from dgdd_cli.data import opening
+from dgdd_cli.data import decode, opening
 from dgdd_cli.data.decode import BROKEN, Sample, decode_image, decode_samples, in_parallel
 from dgdd_cli.progress import silent
 
@@ -116,3 +116,25 @@ def test_closing_early_stops_the_work() -> None:
     next(results)
     results.close()
     assert len(done) < 100_000
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("out of memory error when reading image file")], ids=repr)
+def test_an_image_without_room_is_not_damaged(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Else --skip-corrupt would leave it out. Where there is room, it is the file that asks for an absurd amount."""
+
+    def ask(image: Image.Image) -> None:
+        raise error
+
+    def short(shape: object, *rest: object) -> object:
+        if isinstance(shape, int) and shape > 2**28:
+            raise MemoryError
+        return empty(shape, *rest)
+
+    empty, content = np.empty, encoded(picture(0))
+    sample, out = Sample("a.png", 0, lambda: content), torch.empty(1, 3, 8, 8, dtype=torch.uint8)
+    monkeypatch.setattr(decode, "_rgb", ask)
+    (failure,) = decode_samples([sample], out, "decoding", silent)
+    assert failure.index == 0
+    monkeypatch.setattr(np, "empty", short)
+    with pytest.raises(type(error)):
+        list(decode_samples([sample], out, "decoding", silent))
