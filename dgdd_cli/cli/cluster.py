@@ -207,26 +207,32 @@ def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:
 
 def _report(document: dict[str, Any]) -> Group:
     from rich.console import Group
-    from rich.table import Table
 
+    from dgdd_cli.cli.fitted import Column, Fitted
     from dgdd_cli.cli.output import cell
 
-    table = Table()
-    for heading in ("group", "images"):
-        table.add_column(heading, justify="right")
-    table.add_column("most frequent class", overflow="fold")
-    table.add_column("of group", justify="right")
-    table.add_column("most frequent domain", overflow="fold")
-    table.add_column("of group", justify="right")
-    for row in document["groups"]:
-        table.add_row(
-            str(row["group"]),
-            str(row["size"]),
-            cell(row["class"]),
-            f"{row['class_share']:.0%}",
-            cell(row["domain"]),
-            f"{row['domain_share']:.0%}",
-        )
+    columns = [
+        Column("group", figures=True),
+        Column("images", figures=True),
+        Column("most frequent class"),
+        Column("of group", figures=True),
+        Column("most frequent domain"),
+        Column("of group", figures=True),
+    ]
+    rows = [
+        [
+            cell(value)
+            for value in (
+                row["group"],
+                row["size"],
+                row["class"],
+                f"{row['class_share']:.0%}",
+                row["domain"],
+                f"{row['domain_share']:.0%}",
+            )
+        ]
+        for row in document["groups"]
+    ]
     silhouette, purity = document["silhouette"], document["purity"]
     said = "undefined (one group)" if silhouette is None else f"{silhouette:.3f}"
     summary = (
@@ -235,4 +241,4 @@ def _report(document: dict[str, Any]) -> Group:
         f"({', '.join(document['domains'])}), {document['features']}"
     )
     figures = f"silhouette {said}; purity against classes {purity['class']:.3f}, domains {purity['domain']:.3f}"
-    return Group(table, cell(summary), cell(figures))
+    return Group(Fitted(columns, rows), cell(summary), cell(figures))

@@ -4,48 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dgdd_cli.cli.fitted import Column, Fitted
 from dgdd_cli.cli.output import cell
 from dgdd_cli.text import plural
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
 
-def results_table(document: dict[str, Any]) -> Table:
-    """One line for each training set, network and target; columns on groups where the document has groups."""
-    from rich.table import Table
-
-    table = Table(caption=_caption(document), caption_justify="left")
-    for heading in ("training set", "method", "target", "", "network"):
-        table.add_column(heading, overflow="fold")
+def results_table(document: dict[str, Any]) -> Fitted:
+    """One row for each training set, network and target; columns on groups where the document has groups."""
     grouped = "groups" in document
     clustered = grouped and "cluster_min" in document["results"][0]
-    headings = ["images", "accuracy %", "balanced %", "worst class %"]
-    headings += ["worst group %", "mean of groups %"] if grouped else []
-    headings += ["cluster-min %"] if clustered else []
-    for heading in (*headings, "ECE %"):
-        table.add_column(heading, justify="right", overflow="fold")
-    for entry in document["results"]:
-        worst = entry["worst_class"]
-        figures: list[str | Text] = [
-            str(entry["training_images"]),
-            _spread(entry["accuracy"]),
-            _spread(entry["balanced_accuracy"]),
-            cell(f"{100 * worst['accuracy']:.1f} {worst['class']} (n={worst['images']})"),
-        ]
-        figures += [_group(entry["worst_group"]), _spread(entry["adjusted_accuracy"])] if grouped else []
-        figures += [_spread(entry["cluster_min"])] if clustered else []
-        table.add_row(
-            cell(entry["name"]),
-            cell(entry["method"]),
-            cell(entry["target"] + (f" ({entry['corruption']})" if entry["corruption"] else "")),
-            entry["setting"],
-            entry["network"],
-            *figures,
-            f"{100 * entry['ece']['mean']:.1f}",
-        )
-    return table
+    figures = ["images", "accuracy %", "balanced %", "worst class %"]
+    figures += ["worst group %", "mean of groups %"] if grouped else []
+    figures += ["cluster-min %"] if clustered else []
+    columns = [Column(heading) for heading in ("training set", "method", "target", "", "network")]
+    columns += [Column(heading, figures=True) for heading in (*figures, "ECE %")]
+    rows = [_row(entry, grouped=grouped, clustered=clustered) for entry in document["results"]]
+    return Fitted(columns, rows, _caption(document))
+
+
+def _row(entry: dict[str, Any], *, grouped: bool, clustered: bool) -> list[Text]:
+    worst, shared = entry["worst_class"], entry["seen"]["images"] or 0
+    row = [
+        entry["name"],
+        entry["method"],
+        entry["target"] + (f" ({entry['corruption']})" if entry["corruption"] else ""),
+        entry["setting"].replace("shared images", plural(shared, "shared image")),
+        entry["network"],
+        entry["training_images"],
+        _spread(entry["accuracy"]),
+        _spread(entry["balanced_accuracy"]),
+        f"{100 * worst['accuracy']:.1f} {worst['class']} (n={worst['images']})",
+    ]
+    row += [_group(entry["worst_group"]), _spread(entry["adjusted_accuracy"])] if grouped else []
+    row += [_spread(entry["cluster_min"])] if clustered else []
+    return [cell(value) for value in (*row, f"{100 * entry['ece']['mean']:.1f}")]
 
 
 def _caption(document: dict[str, Any]) -> str:
@@ -69,6 +64,6 @@ def _spread(figures: dict[str, Any]) -> str:
     return f"{100 * figures['mean']:.1f}{std}"
 
 
-def _group(row: dict[str, Any]) -> Text:
+def _group(row: dict[str, Any]) -> str:
     few = ", few" if row["small"] else ""
-    return cell(f"{100 * row['accuracy']:.1f} {row['group']} (n={row['images']}{few})")
+    return f"{100 * row['accuracy']:.1f} {row['group']} (n={row['images']}{few})"

@@ -94,7 +94,7 @@ def _rendered(human: RenderableType) -> str:
         console.width = _PIPE_WIDTH
         console.width = max(1, Measurement.get(console, console.options, human).maximum)
     with console.capture() as captured:
-        console.print(human, highlight=False, emoji=False)
+        console.print(human, highlight=False, emoji=False, crop=False)  # a word wider than the terminal stays whole
     text = captured.get()
     return text if sys.stdout.isatty() else "\n".join(line.rstrip() for line in text.splitlines())
 
