@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +43,7 @@ from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = with_dataset(parser_of(__doc__), image_size=16)
     parser.add_argument("--accuracy", default="0.7", help="one or several with commas")
     parser.add_argument("--seconds", type=float, default=32, help="of the plain loop, each rate")
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="trainings of a snapshot")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--width", type=int, default=64, help="of the networks trained on a snapshot")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     keep_freed_memory()
     chosen = choose_device(options.device)
     located, source = sources_of(options)

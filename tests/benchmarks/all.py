@@ -1,37 +1,31 @@
 #!/usr/bin/env python3
 """Run every benchmark of this folder on the device that is there, and say which targets were met.
 
-    python tests/benchmarks/all.py --out DIR --datasets digits,pacs --data ~/datasets --minutes 60
+    python tests/benchmarks/all.py --out DIR --datasets digits,pacs --data ~/datasets --minutes 8
     python tests/benchmarks/all.py --plan cuda --out DIR
 
-Each benchmark is a process of its own and writes `<benchmark>-<dataset>-<device type>.json` to DIR (without the
-dataset where it reads none); `<device type>.json` lists the targets with what this run measured. One that fails does
-not stop the others; the exit status is 1 if any failed or was left out for want of time. A target that was missed is
-reported and is no failure. On CUDA the tests marked `gpu` run too. `--plan` measures nothing and lists the targets.
+One process runs one benchmark after the other, the important ones first; a new one takes over where one fails. As
+soon as it ends, each writes `<benchmark>-<dataset>-<device type>.json` to DIR (without the dataset where it reads
+none), and `<device type>.json` lists the targets with what was measured so far. When the time is over the one that
+runs is stopped, and what is left says "not run: out of time". The exit status is 1 if any failed, was stopped or was
+left out; a target that was missed is reported and is no failure. On CUDA the tests marked `gpu` run too, and some
+benchmarks are shorter (see jobs.py). `--plan` measures nothing and lists the targets.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from measure import circumstances
+from jobs import TIERS, WROTE, jobs_of, run_jobs, start
 from targets import planned, verdict
 
-from dgdd_cli.engine.device import choose_device
-
-HERE = Path(__file__).resolve().parent
-READS = ("step", "evaluation", "distill", "risk", "accuracy")  # these take --dataset and --data
-FIRST = ("gpu_tests", "kernels", "cold_start", "step", "evaluation", "distill")  # then the others; time may run out
-LAST = ("accuracy",)
-CUDA_ONLY = ("gpu_tests",)
+WORKER = [sys.executable, str(Path(__file__).resolve().with_name("worker.py"))]
+CUDA_MINUTES = 8.0
 
 
 def main() -> int:
@@ -39,84 +33,55 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files")
     parser.add_argument("--datasets", default="digits", help="with commas")
     parser.add_argument("--data", type=Path, help="folder that holds the datasets")
-    parser.add_argument("--minutes", type=float, default=24 * 60.0, help="time for all of them")
+    parser.add_argument(
+        "--minutes", type=float, help=f"time for all of them (default: {CUDA_MINUTES:g} on CUDA, else any)"
+    )
     parser.add_argument("--only", help="names of benchmarks, with commas")
     parser.add_argument("--plan", metavar="DEVICE_TYPE", help="list the targets of cpu or cuda as not run, and stop")
     parser.add_argument("--note", help="the circumstances of this run, kept in every JSON")
     options = parser.parse_args()
+    began = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     datasets = options.datasets.split(",")
     if options.plan:
         lines = [verdict(target, dataset, None) for target, dataset in planned(options.plan, datasets)]
         write(options.out / f"{options.plan}.json", {"device_type": options.plan, "device": "none", "targets": lines})
         return 0
-    chosen = choose_device("auto")
-    kind = chosen.device.type
-    names = [name for name in benchmarks(kind) if not options.only or name in options.only.split(",")]
-    if not names:
-        parser.error(f"no such benchmark; there are {', '.join(benchmarks(kind))}")
-    until = time.monotonic() + 60 * options.minutes
-    states: dict[str, str] = {}
+    known = {name for tier in TIERS for name in tier}
+    only = set(options.only.split(",")) if options.only else known
+    if unknown := only - known:
+        parser.error(f"--only: {', '.join(sorted(unknown))} is not one of {', '.join(sorted(known))}")
+    worker = start(WORKER, began + 60 * (options.minutes or CUDA_MINUTES))
+    kind = str(worker.hello["device_type"])
+    minutes = options.minutes or (CUDA_MINUTES if kind == "cuda" else float("inf"))
+    common = ["--note", options.note] if options.note else []
+    data = ["--data", str(options.data)] if options.data else []
+    jobs = [job for job in jobs_of(kind, datasets, common=common, data=data) if job.name in only]
+    states: dict[str, str] = {job.file(kind): "not run" for job in jobs}
     documents: dict[tuple[str, str | None], dict[str, Any]] = {}
-    for name, dataset in ((each, dataset) for each in names for dataset in (datasets if each in READS else [None])):
-        out = options.out / ("-".join(filter(None, (name, dataset, kind))) + ".json")
-        print(f"{out.name} ...", file=sys.stderr, flush=True)
-        states[out.name], wrote = run(command_of(name, dataset, options), out, until - time.monotonic())
-        if wrote:
-            documents[name, dataset] = json.loads(out.read_text(encoding="utf-8"))
-    lines = [
-        verdict(target, dataset, documents.get((target.benchmark, dataset)))
-        for target, dataset in planned(kind, datasets)
-    ]
-    write(options.out / f"{kind}.json", {**circumstances(chosen, options), "runs": states, "targets": lines})
-    for line in lines:
+
+    def report() -> list[dict[str, Any]]:
+        lines = [
+            verdict(target, dataset, documents.get((target.benchmark, dataset)))
+            for target, dataset in planned(kind, datasets)
+        ]
+        said = {"minutes": None if minutes == float("inf") else minutes, "seconds": time.monotonic() - began}
+        write(options.out / f"{kind}.json", {**worker.hello["circumstances"], **said, "runs": states, "targets": lines})
+        return lines
+
+    outs = [str(options.out.resolve() / job.file(kind)) for job in jobs]
+    for job, state in run_jobs(worker, WORKER, jobs, outs, began + 60 * minutes):
+        states[job.file(kind)] = state
+        if state in WROTE:
+            out = options.out / job.file(kind)
+            documents[job.name, job.dataset] = json.loads(out.read_text(encoding="utf-8"))
+        print(f"{time.monotonic() - began:4.0f} s  {job.file(kind)}: {state}", file=sys.stderr, flush=True)
+        report()
+    for line in report():
         word = "not run" if "met" not in line else "met" if line["met"] else "MISSED"
         where = f" ({line['dataset']})" if line["dataset"] else ""
         print(f"{word:8} {line['says']}{where}: {line['measured']}, target {line['target']}")
-    for file, state in states.items():
-        if state != "done":
-            print(f"{file}: {state}")
     return int(any(state != "done" for state in states.values()))
-
-
-def benchmarks(device_type: str) -> list[str]:
-    """The scripts of this folder that make sense on a device type, the important ones first."""
-    scripts = [path for path in sorted(HERE.glob("*.py")) if path != Path(__file__).resolve()]
-    found = [path.stem for path in scripts if '__name__ == "__main__"' in path.read_text(encoding="utf-8")]
-    found = [name for name in found if name not in CUDA_ONLY or device_type == "cuda"]
-    between = [name for name in found if name not in (*FIRST, *LAST)]
-    return [name for name in (*FIRST, *between, *LAST) if name in found]
-
-
-def command_of(name: str, dataset: str | None, options: argparse.Namespace) -> list[str]:
-    """The command line of a benchmark, without its --out."""
-    command = [sys.executable, str(HERE / f"{name}.py")]
-    command += ["--dataset", dataset] if dataset else []
-    command += ["--data", str(options.data)] if dataset and options.data else []
-    return command + (["--note", options.note] if options.note else [])
-
-
-def run(command: list[str], out: Path, seconds: float) -> tuple[str, bool]:
-    """Run a benchmark for at most `seconds` and move what it wrote to `out`: how it ended, and whether it wrote."""
-    if seconds <= 0:
-        return "not run: no time left", False
-    part = out.with_name(out.name + ".part")
-    command = [*command, "--out", str(part)]
-    # A group of its own: the processes that a benchmark starts end with it.
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        status = process.wait(None if seconds == float("inf") else seconds)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        part.unlink(missing_ok=True)
-        if isinstance(error, subprocess.TimeoutExpired):
-            return f"stopped after {seconds:.0f} s: no time left", False
-        raise
-    wrote = part.exists()
-    if wrote:
-        part.replace(out)
-    return "done" if status == 0 and wrote else f"failed with exit status {status}", wrote
 
 
 def write(path: Path, report: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from measure import circumstances, parser_of, publish
@@ -28,13 +28,13 @@ RESTARTS = 3  # what `dgdd cluster` runs
 ITERATIONS = 100
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--features", type=int, default=512)
     parser.add_argument("--groups", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     points = blobs(options.points, options.features, options.groups)
     array = points.numpy()
 

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from measure import circumstances, parser_of, publish
 
@@ -30,10 +31,10 @@ COMMANDS = {
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     chosen = choose_device(options.device)
     settings = {name: value for name, value in os.environ.items() if not name.startswith("DGDD_")}
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}

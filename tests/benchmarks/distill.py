@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from dgdd_cli.engine.device import choose_device
 from dgdd_cli.engine.memory import keep_freed_memory
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = with_dataset(parser_of(__doc__))
     parser.add_argument("--methods", default="dm,sgs")
     parser.add_argument("--steps", default="200,1000", help="lengths of the distillations, with commas")
     parser.add_argument("--width", type=int, help="width of dgdd's probes; default: the recipe's own")
     parser.add_argument("--plain-steps", type=int, default=3, help="steps of the plain loop that are timed")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     keep_freed_memory()  # for the plain loop too: the command does it by itself
     chosen = choose_device(options.device)
     located, source = sources_of(options)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from measure import circumstances, medians, parser_of, publish, sources_of, with_dataset
@@ -29,7 +29,7 @@ from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = with_dataset(parser_of(__doc__))
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=100)
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--precision", default=Protocol().precision, choices=("float32", "tf32", "bfloat16"))
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     keep_freed_memory()
     chosen = choose_device(options.device)
     located, source = sources_of(options)

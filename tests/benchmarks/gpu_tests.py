@@ -6,28 +6,40 @@ Exit status 1 if one failed, or if none ran: on a machine without CUDA they are 
 
 from __future__ import annotations
 
-import re
-import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from measure import circumstances, parser_of, publish
 
 from dgdd_cli.engine.device import choose_device
 
+TESTS = Path(__file__).resolve().parent.parent
 
-def main() -> int:
-    options = parser_of(__doc__).parse_args()
-    tests = str(Path(__file__).resolve().parent.parent)
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--color=no", tests]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    print(done.stdout, file=sys.stderr)
-    summary = (done.stdout.strip().splitlines() or [""])[-1]
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", summary)}
+
+class Counted:
+    """Counts how tests end, as a plugin of pytest."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or not report.passed:
+            self.counts[report.outcome if report.when == "call" or report.skipped else "errors"] += 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser_of(__doc__).parse_args(arguments)
+    files = [str(path) for path in sorted(TESTS.rglob("test_*.py")) if "mark.gpu" in path.read_text(encoding="utf-8")]
+    counted = Counted()
+    status = int(pytest.main(["-m", "gpu", "-q", "--color=no", "-p", "no:cacheprovider", *files], plugins=[counted]))
+    passed = status == 0 and counted.counts["passed"] > 0
     chosen = choose_device(options.device)
-    report = {"schema": "dgdd.benchmark.gpu_tests/1", **circumstances(chosen, options), "counts": counts}
-    publish(report | {"all_pass": done.returncode == 0 and counts.get("passed", 0) > 0}, options.out)
-    return int(done.returncode != 0 or not counts.get("passed"))
+    report = {"schema": "dgdd.benchmark.gpu_tests/1", **circumstances(chosen, options), "counts": counted.counts}
+    publish(report | {"all_pass": passed}, options.out)
+    return int(not passed)
 
 
 if __name__ == "__main__":

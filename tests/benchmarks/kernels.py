@@ -12,7 +12,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -152,11 +152,11 @@ def versions() -> dict[str, str]:
         return found | {"triton": "not installed"}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, help="write the JSON there instead of to standard output")
     parser.add_argument("--note", help="the circumstances of this run, kept in the JSON")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     out: Path | None = options.out
     runs = status()
     document = {

@@ -36,8 +36,9 @@ def with_dataset(parser: argparse.ArgumentParser, image_size: int = 32) -> argpa
     return parser
 
 
-def circumstances(chosen: Choice, options: argparse.Namespace) -> dict[str, Any]:
+def circumstances(chosen: Choice, options: argparse.Namespace | None = None) -> dict[str, Any]:
     """Where, with what and with which options a figure was measured."""
+    given = vars(options) if options else {}
     said_elsewhere = {"device", "note", "out", "data"}
     return {
         "device": chosen.name,
@@ -45,8 +46,8 @@ def circumstances(chosen: Choice, options: argparse.Namespace) -> dict[str, Any]
         "cpu_instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "software": software(),
-        "options": {name: value for name, value in vars(options).items() if name not in said_elsewhere},
-        "note": options.note,
+        "options": {name: value for name, value in given.items() if name not in said_elsewhere},
+        "note": given.get("note"),
     }
 
 

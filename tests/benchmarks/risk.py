@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,11 +34,11 @@ CVAR = {"risk": {"name": "cvar", "groups": GROUPS}}
 RDD = {"risk": {"groups": GROUPS}}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = with_dataset(parser_of(__doc__))
     parser.add_argument("--rounds", type=int, default=25, help="turns of each side, after one that is not counted")
     parser.add_argument("--pairs", default="dm-balanced,sgs,rdd,rdd kmeans", help="which, with commas")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     keep_freed_memory()
     chosen = choose_device(options.device)
     located, source = sources_of(options)

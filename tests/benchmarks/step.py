@@ -11,6 +11,7 @@ methods. Run by hand, on an idle machine. Prints JSON with the device's name and
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,13 +29,13 @@ METHODS = ("dm", "dm-balanced", "sgs")
 SAID = {"float32": "", "tf32": " TF32", "bfloat16": " bfloat16"}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = with_dataset(parser_of(__doc__))
     parser.add_argument("--widths", default="128,64", help="probe widths; the plain loop always uses 128")
     parser.add_argument("--precisions", help="of the probes; default: all that the device has")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--plain-rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     keep_freed_memory()
     chosen = choose_device(options.device)
     located, source = sources_of(options)
