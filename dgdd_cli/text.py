@@ -55,9 +55,18 @@ def plural(count: int, one: str, several: str | None = None) -> str:
 
 
 def typeable(path: str | os.PathLike[str]) -> str:
-    """A path as it is typed in a shell: quoted where need be, `./` before a name that would be taken for an option."""
+    """A path as it is typed in a shell, on one line: quoted where need be, `./` before what looks like an option."""
     text = os.fspath(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    text = f"./{text}" if text.startswith("-") else text
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_ansi_quotes, text)) + "'"
+
+
+def _in_ansi_quotes(character: str) -> str:
+    if character in "'\\":
+        return f"\\{character}"
+    return character if character.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def canonical_json(value: Any) -> str:

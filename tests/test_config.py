@@ -1,9 +1,9 @@
+import re
 import tomllib
 
 import pytest
 
 from dgdd_cli.config import (
-    Distillation,
     Protocol,
     Recipe,
     merge,
@@ -110,7 +110,7 @@ def test_merge_keeps_what_is_not_given():
 def test_an_unknown_key_names_the_near_one():
     with pytest.raises(UnknownName) as caught:
         resolve({"dataset": "digits"}, assignments=["surgery.divresity=2"])
-    assert "recipe.surgery.diversity" in caught.value.hint
+    assert caught.value.hint == "did you mean 'surgery.diversity'?"
 
 
 def test_an_unknown_method_names_the_near_one():
@@ -151,10 +151,55 @@ def test_a_file_that_cannot_be_read(tmp_path):
         resolve({"dataset": "digits"}, file=broken)
 
 
-def test_the_digest_follows_settings_and_data():
-    run = Distillation(dataset="digits")
-    assert run.digest("a") == Distillation(dataset="digits").digest("a")
-    assert len({run.digest("a"), run.digest("b"), Distillation(dataset="digits", seed=1).digest("a")}) == 3
+@pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("steps=5", ["optimiser.steps"]),
+        ("recipe.steps=5", ["optimiser.steps"]),
+        ("surgery.divresity=2", ["surgery.diversity"]),
+        ("optimizer.steps=5", ["optimiser.steps"]),
+        ("width=3", ["probes.width"]),
+        ("sead=3", ["seed"]),
+    ],
+)
+def test_a_suggested_key_can_be_typed(assignment, meant):
+    with pytest.raises(UnknownName) as caught:
+        resolve({"dataset": "digits"}, assignments=[assignment])
+    suggested = re.findall(r"'([^']+)'", caught.value.hint)
+    assert set(meant) <= set(suggested)
+    for key in suggested:
+        for prefix in ("", "recipe.") if "." in key else ("",):
+            with pytest.raises(UsageError) as wrong:  # the key is known: it is the value that is not
+                resolve({"dataset": "digits"}, assignments=[f"{prefix}{key}={{}}"])
+            assert not isinstance(wrong.value, UnknownName), key
+
+
+def test_the_prefix_of_a_printed_key_is_taken_in_order():
+    run = resolve({"dataset": "digits"}, assignments=["optimiser.steps=5", "recipe.optimiser.steps=6", "seed=3"])
+    assert (run.recipe.optimiser.steps, run.seed) == (6, 3)
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    run = resolve({"dataset": "digits", "seed": 3})
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(run), encoding="utf-8-sig")
+    assert resolve({}, file=file) == run
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_refused_with_the_way_to_utf_8(tmp_path, encoding):
+    file = tmp_path / "my run.toml"
+    file.write_text(to_toml(resolve({"dataset": "digits"})), encoding=encoding)
+    with pytest.raises(UsageError, match="UTF-16") as caught:
+        resolve({}, file=file)
+    assert caught.value.hint == f"iconv -f UTF-16 -t UTF-8 '{file}' > utf8.toml"
+
+
+def test_a_file_in_latin_1_is_refused_as_such(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_bytes("dataset = 'é'".encode("latin-1"))
+    with pytest.raises(UsageError, match="is not in UTF-8"):
+        resolve({}, file=file)
 
 
 def test_the_protocol_refuses_what_it_does_not_know():

@@ -1,10 +1,13 @@
-"""Counts in sentences."""
+"""Counts in sentences, and paths in hints."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
-from dgdd_cli.text import plural
+from dgdd_cli.text import plural, typeable
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,25 @@ from dgdd_cli.text import plural
 )
 def test_a_count_agrees_with_its_noun(count: int, nouns: tuple[str, ...], said: str) -> None:
     assert plural(count, *nouns) == said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.safetensors",
+        "a b",
+        "-dash",
+        "it's",
+        "$(rm x)",
+        "a\nhint: b\x1b[2J",
+        "back\\slash\n'",
+        "\udce9",
+        "é\u202e1",
+    ],
+)
+def test_a_path_can_be_typed_in_a_shell(tmp_path, name):
+    (tmp_path / name).write_text("")
+    typed = typeable(name)
+    assert typed.isprintable()
+    said = subprocess.run(["bash", "-c", f"ls -A {typed}"], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert said.removeprefix(b"./") == os.fsencode(name) + b"\n"

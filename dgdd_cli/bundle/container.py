@@ -36,7 +36,7 @@ from dgdd_cli.bundle.header import (
 )
 from dgdd_cli.bundle.layout import LAYOUTS, NUMPY
 from dgdd_cli.errors import DataError
-from dgdd_cli.text import canonical_json, printable
+from dgdd_cli.text import canonical_json, printable, typeable
 
 _WORDS = {"bundle": "bundle", "groups": "groups file", "checkpoint": "checkpoint"}
 _REMEDY = {
@@ -154,14 +154,14 @@ def _near_files(path: Path) -> str:
     others = near or sorted(name for name in names if name.endswith(".safetensors"))[:3]
     if not others:
         return "make one with dgdd distill"
-    return f"did you mean {' or '.join(printable(str(folder / name)) for name in others)}?"
+    return f"did you mean {' or '.join(typeable(folder / name) for name in others)}?"
 
 
 def _near_folder(path: Path, words: str) -> str:
     for folder in (path, path.parent):
-        names = sorted(str(found) for found in folder.glob("*.safetensors"))[:3]
+        names = sorted(folder.glob("*.safetensors"))[:3]
         if names:
-            return f"try {' or '.join(map(printable, names))}"
+            return f"try {' or '.join(map(typeable, names))}"
     return f"name the {words}'s file; a folder of images is a dataset, for --dataset"
 
 

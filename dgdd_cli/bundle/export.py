@@ -17,6 +17,7 @@ from dgdd_cli.bundle.exported import CARD, CROISSANT, METADATA, is_empty, strang
 from dgdd_cli.bundle.names import class_folders, file_names
 from dgdd_cli.bundle.read import Bundle, check_hard_labels
 from dgdd_cli.errors import DgddError, UsageError
+from dgdd_cli.text import typeable
 
 MIXED = "mixed"  # a domain of -1
 
@@ -53,7 +54,7 @@ def check_export(bundle: Bundle, directory: Path, *, overwrite: bool) -> None:
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file, not a folder", hint="name a new folder for --export")
     if not directory.resolve().parent.is_dir():
-        raise UsageError(f"the folder above {directory} does not exist", hint=f"mkdir -p {directory.parent}")
+        raise UsageError(f"the folder above {directory} does not exist", hint=f"mkdir -p {typeable(directory.parent)}")
     if not os.access(directory.resolve().parent, os.W_OK | os.X_OK):
         raise UsageError(f"the folder above {directory} is read-only", hint="name a folder elsewhere for --export")
     if not directory.is_dir() or is_empty(directory):

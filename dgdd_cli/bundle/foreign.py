@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
+
+from dgdd_cli.text import typeable
 
 HEAD_BYTES = 1024  # are enough to tell
 
@@ -42,7 +43,7 @@ def way_on(error: Foreign, path: Path, kind: str) -> str:
     """What to do about a foreign file at `path` where one of this kind ("bundle", "groups", "checkpoint") was asked."""
     if error.hint is None:
         return _MAKE[kind]
-    hint = error.hint.format(file=shlex.quote(str(path)), folder=shlex.quote(str(path.parent)))
+    hint = error.hint.format(file=typeable(path), folder=typeable(path.parent))
     return f"{hint}\n{_MAKE[kind]}" if kind == "checkpoint" else hint
 
 

@@ -146,7 +146,7 @@ def distill(
     force: ForceOption = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Continue from the checkpoint of an interrupted run.", rich_help_panel=RUNTIME),
+        typer.Option("--resume", help="Continue an interrupted run; a finished one stays.", rich_help_panel=RUNTIME),
     ] = False,
     checkpoint_seconds: Annotated[
         float,

@@ -25,7 +25,7 @@ from dgdd_cli.cli.options import (
 )
 from dgdd_cli.cli.output import Output
 from dgdd_cli.errors import DataError, GateFailed, UsageError
-from dgdd_cli.text import plural
+from dgdd_cli.text import plural, typeable
 
 if TYPE_CHECKING:
     from dgdd_cli.bundle.groups import GroupsFile
@@ -166,7 +166,9 @@ def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: b
         return {}
     if gallery:
         if gallery.suffix.lower() != ".png":
-            raise UsageError(f"{gallery} does not end in .png", hint=f"--gallery {gallery.with_suffix('.png')}")
+            raise UsageError(
+                f"{gallery} does not end in .png", hint=f"--gallery {typeable(gallery.with_suffix('.png'))}"
+            )
         check_output(gallery, overwrite=force)
     if export:
         check_export(bundle, export, overwrite=force)

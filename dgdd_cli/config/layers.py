@@ -6,6 +6,8 @@ resolved configuration prints as TOML that loads again.
 
 from __future__ import annotations
 
+import codecs
+import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,9 +18,10 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from dgdd_cli.config.recipe import Distillation
+from dgdd_cli.config.recipe import Distillation, Recipe
 from dgdd_cli.config.settings import Settings
 from dgdd_cli.errors import DataError, UnknownName, UsageError
+from dgdd_cli.text import typeable
 
 S = TypeVar("S", bound=Settings)
 
@@ -38,6 +41,9 @@ HINTS = {
 }
 
 
+_IN_RECIPE = re.compile(rf"^\s*recipe\.(?=({'|'.join(Recipe.model_fields)})\b)")
+
+
 def recipe_names() -> tuple[str, ...]:
     """The methods, by name."""
     folder = resources.files("dgdd_cli") / "recipes"
@@ -54,10 +60,19 @@ def recipe_text(method: str) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """A configuration file as a nested dictionary. Raises DataError (cannot be read) or UsageError (not TOML)."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        raise UsageError(
+            f"{path} is not in UTF-8 but, it seems, in UTF-16",
+            hint=f"iconv -f UTF-16 -t UTF-8 {typeable(path)} > utf8.toml",
+        )
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))  # some editors begin with a mark, which TOML does not know
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not in UTF-8: {error.reason} at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -113,6 +128,20 @@ def validate(model: type[S], values: Mapping[str, Any], *, origin: str = "the co
         raise UsageError(f"{where} in {origin}: {first['msg'].lower()}{given}", hint=hint) from error
 
 
+def _check_keys(assigned: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise UnknownName for a key of --set that no setting has, with the keys that were meant as --set takes them."""
+    keys = [key.removeprefix("recipe.") for key in _keys(Distillation)]
+    for name, value in assigned.items():
+        key = prefix + name
+        if isinstance(value, Mapping):
+            _check_keys(value, f"{key}.")
+        elif key not in keys and not any(known.startswith(f"{key}.") for known in keys):
+            same = difflib.get_close_matches(name, {known.rpartition(".")[2] for known in keys}, n=2, cutoff=0.7)
+            near = difflib.get_close_matches(key, keys, n=2, cutoff=0.7)
+            meant = {known for known in keys if known.rpartition(".")[2] in same} | set(near)
+            raise UnknownName("key of --set", key, meant or keys)
+
+
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, info in model.model_fields.items():
@@ -128,7 +157,8 @@ def _is_model(annotation: object) -> bool:
 def resolve(flags: Mapping[str, Any], *, file: Path | None = None, assignments: Iterable[str] = ()) -> Distillation:
     """Merge the layers into one run: flags and `--set` > configuration file > the method's recipe > defaults.
 
-    A file is laid out as `print_config` prints it. Keys of `--set` name the recipe's tables (`surgery.power`).
+    A file is laid out as `print_config` prints it. Keys of `--set` name the recipe's tables (`surgery.power`), with or
+    without `recipe.` before them.
     """
     given = read_toml(file) if file else {}
     if file and {"method", "recipe"} <= set(given) and flags.get("method") not in (None, given["method"]):
@@ -136,7 +166,8 @@ def resolve(flags: Mapping[str, Any], *, file: Path | None = None, assignments: 
             f"{file} is a configuration of the method {given['method']!r}, but {flags['method']!r} was asked for",
             hint="leave --method out, or take the [recipe] tables out of the file",
         )
-    assigned = parse_assignments(assignments)
+    assigned = parse_assignments(_IN_RECIPE.sub("", assignment) for assignment in assignments)
+    _check_keys(assigned)
     top = {key: assigned.pop(key) for key in list(assigned) if key in Distillation.model_fields and key != "recipe"}
     layered = merge(merge(given, flags), merge(top, {"recipe": assigned} if assigned else {}))
     method = str(layered.get("method", Distillation.model_fields["method"].default))

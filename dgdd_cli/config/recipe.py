@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -135,8 +133,3 @@ class Distillation(Settings):
     domains: Name | None = None
     method: Name = "sgs"
     recipe: Recipe = Recipe()
-
-    def digest(self, *facts: str) -> str:
-        """sha256 of the settings and further facts (a dataset's fingerprint): what a checkpoint belongs to."""
-        document = [self.model_dump(mode="json"), *facts]
-        return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dgdd_cli.errors import DataError
+from dgdd_cli.text import typeable
 
 LITTER = {
     *(".ds_store", ".localized", "icon\r", "__macosx"),
@@ -26,7 +27,9 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     except NotADirectoryError:
         raise DataError(f"{folder} is a file, not a folder", hint=f"unpack archives first; {EXPECTED}") from None
     except PermissionError:
-        raise DataError(f"no permission to read the folder {folder}", hint=f"chmod -R u+rX {folder}") from None
+        raise DataError(
+            f"no permission to read the folder {folder}", hint=f"chmod -R u+rX {typeable(folder)}"
+        ) from None
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror or error}", hint=EXPECTED) from None
     return sorted(kept, key=lambda entry: entry.name)

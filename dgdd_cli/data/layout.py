@@ -10,7 +10,6 @@ images, the others are named in a note, and the class list is the union over all
 from __future__ import annotations
 
 import os
-import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from dgdd_cli.data.entries import EXPECTED, entries, is_folder, listed
 from dgdd_cli.data.opening import counts_as_image, quiet
 from dgdd_cli.data.trees import class_level_missing, links, trees
 from dgdd_cli.errors import DataError
-from dgdd_cli.text import check_name, printable
+from dgdd_cli.text import check_name, printable, typeable
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ def _class_folders(domain: Path, root: Path, notes: list[str]) -> dict[str, Path
             raise DataError(
                 f"the classes {other!r} and {name!r} of the domain {domain.name!r} are the same folder "
                 f"{path.resolve()}: its images would count under both",
-                hint=f"rm {shlex.quote(str(path if path.is_symlink() else domain / other))} removes the link",
+                hint=f"rm {typeable(path if path.is_symlink() else domain / other)} removes the link",
             )
     if files:
         notes.append(f"left out {listed(files)} in {domain}: only class folders are read there")

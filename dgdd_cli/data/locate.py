@@ -10,6 +10,7 @@ from dgdd_cli.data.entries import entries, is_folder
 from dgdd_cli.data.hub import find_parquet
 from dgdd_cli.data.layout import Layout, read_layout
 from dgdd_cli.errors import DataError, UnknownName
+from dgdd_cli.text import typeable
 
 INNER = ("images", "kfold", "data")  # where some copies keep the domains, one level down
 
@@ -43,7 +44,9 @@ def locate(name_or_path: str, *, data_dir: Path | None = None) -> Located:
     entry = None if is_path else entry_for(name_or_path)
     if entry is None:
         if not is_path and not Path(name_or_path).is_dir():
-            raise UnknownName("dataset", name_or_path, dataset_names(), hint=f"a folder is given as ./{name_or_path}")
+            raise UnknownName(
+                "dataset", name_or_path, dataset_names(), hint=f"a folder is given as {typeable(f'./{name_or_path}')}"
+            )
         _check_not_of_the_hub(name_or_path)
         return _folder(_home(Path(name_or_path)))
     if entry.name == "digits":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -350,8 +351,28 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(shapes_folder,
     assert load_bundle(out).manifest.steps == 3
 
 
-def test_the_hint_after_a_run_can_be_typed(shapes_folder, tmp_path, capsys):
-    out = tmp_path / "a b.safetensors"
-    assert distill(shapes_folder, out, "--steps", "1") == 0
+@pytest.mark.parametrize("name", ["a b.safetensors", "-dash.safetensors", "--force.safetensors", "it's.safetensors"])
+def test_the_hint_after_a_run_can_be_typed(shapes_folder, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert distill(shapes_folder, Path(name), "--steps", "1") == 0
     hint = capsys.readouterr().err.split("hint: ")[-1].strip()
     assert run([*shlex.split(hint)[1:], "--epochs", "1", "--set", "width=4", "--repeats", "1", "-q"]) == 0
+
+
+def test_other_hints_with_a_name_like_an_option_can_be_typed(shapes_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    out = Path("-dash.safetensors")
+    arguments = ["--target", "cyan", "--ipc", "1", "--image-size", "8", "--progress", "none"]
+    assert run(["distill", str(shapes_folder), "--method", "random", "--out", str(out), *arguments]) == 0
+    assert run(["cluster", str(shapes_folder), "--groups", "2", "--image-size", "8", "--out", "-groups"]) == 0
+    hint = capsys.readouterr().err.split("hint: ")[-1].strip()
+    assert run([*shlex.split(hint)[1:], "-q"]) == 0
+    capsys.readouterr()
+    assert run(["inspect", "./-dosh.safetensors"]) == 3
+    (meant,) = re.findall(r"did you mean (\S+)\?", capsys.readouterr().err)
+    assert run(["inspect", *shlex.split(meant), "-q"]) == 0
+
+
+@pytest.mark.parametrize("device", ["CPU", "Auto"])
+def test_a_device_is_known_in_capitals(shapes_folder, tmp_path, device):
+    assert distill(shapes_folder, tmp_path / "b", "--steps", "1", "--device", device) == 0
