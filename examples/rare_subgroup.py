@@ -140,8 +140,8 @@ def find_clusters(options: argparse.Namespace, folder: Path, seed: int, features
     import torch
     from PIL import Image
 
-    from dgdd_cli.bundle.groups import read_groups
     from dgdd_cli.data.load import locate, read
+    from dgdd_cli.groups.file import read_groups
 
     path, training = folder / f"{features}.safetensors", folder / "train"
     if not path.exists():
@@ -179,7 +179,7 @@ def write_sets(options: argparse.Namespace, folder: Path, seed: int) -> dict[str
     from PIL import Image
 
     from dgdd_cli.data.load import locate, read
-    from dgdd_cli.engine.seeds import stream
+    from dgdd_cli.runtime.seeds import stream
 
     located = locate(options.dataset, data_dir=options.data)
     domains = options.domains.split(",") if options.domains else list(located.domain_names)

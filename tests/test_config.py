@@ -14,8 +14,8 @@ from dgdd_cli.config import (
     to_toml,
     validate,
 )
-from dgdd_cli.engine.complete import complete
 from dgdd_cli.errors import DataError, UnknownName, UsageError
+from dgdd_cli.methods.complete import complete
 
 
 @pytest.mark.parametrize("method", recipe_names())

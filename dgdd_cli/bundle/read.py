@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dgdd_cli.bundle.container import invalid, read_container, tensor_sha256
-from dgdd_cli.bundle.layout import check_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
 from dgdd_cli.errors import DataError
+from dgdd_cli.storage.container import invalid, read_container, tensor_sha256
+from dgdd_cli.storage.layout import check_layout
 from dgdd_cli.text import plural
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dgdd_cli.bundle.container import tensor_sha256, write_container
 from dgdd_cli.bundle.manifest import SCHEMA, BundleFacts, Manifest, identify, parse
 from dgdd_cli.bundle.read import check_tensors
 from dgdd_cli.errors import DataError
+from dgdd_cli.storage.container import tensor_sha256, write_container
 from dgdd_cli.text import canonical_json
 
 # One ranged request for the first 100 kB of a remote file then shows the whole manifest.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from dgdd_cli.data.dataset import DomainDataset
-    from dgdd_cli.engine.grouping import Grouping
+    from dgdd_cli.groups.grouping import Grouping
 
 
 def cluster(
@@ -107,8 +107,8 @@ def cluster(
     debug: DebugOption = False,
 ) -> None:
     """Split a dataset into K-means groups: the subpopulations that a robust method watches."""
-    from dgdd_cli.bundle.atomic import check_output
-    from dgdd_cli.bundle.reserve import reserved
+    from dgdd_cli.storage.atomic import check_output
+    from dgdd_cli.storage.reserve import reserved
 
     output = output_from(json, quiet, progress, debug)
     number = _number(groups)
@@ -117,8 +117,8 @@ def cluster(
 
     from dgdd_cli.data.load import locate, read
     from dgdd_cli.data.locate import resolve_domains
-    from dgdd_cli.engine.grouping import group_dataset, smallest_where_splittable
-    from dgdd_cli.engine.kept_groups import write_grouping
+    from dgdd_cli.groups.grouping import group_dataset, smallest_where_splittable
+    from dgdd_cli.groups.kept import write_grouping
 
     located = locate(dataset, data_dir=data)
     wanted = None if domains is None else resolve_domains(located, domains)
@@ -188,7 +188,7 @@ def _number(groups: str) -> int | Literal["auto"]:
 
 def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:
     """Size and most frequent class and domain of every group."""
-    from dgdd_cli.risk.purity import contingency
+    from dgdd_cli.groups.purity import contingency
 
     classes = contingency(found.assignments, images.labels).max(1)
     domains = contingency(found.assignments, images.domains).max(1)

@@ -164,8 +164,8 @@ def distill(
     debug: DebugOption = False,
 ) -> None:
     """Distil a multi-domain image set into a few synthetic images per class, for a domain nobody saw."""
-    from dgdd_cli.bundle.atomic import check_output
     from dgdd_cli.config import resolve, to_toml
+    from dgdd_cli.storage.atomic import check_output
 
     output = output_from(json, quiet, progress, debug)
     flags = {
@@ -189,7 +189,7 @@ def distill(
 
     from dgdd_cli.data.hold_out import split_domains
     from dgdd_cli.data.load import Reading, locate
-    from dgdd_cli.engine.complete import complete
+    from dgdd_cli.methods.complete import complete
 
     located = locate(run.dataset, data_dir=data)
     wanted = run.target or located.default_target
@@ -207,10 +207,10 @@ def distill(
         return
 
     from dgdd_cli.cli.distill_result import next_command, result_document, result_line
-    from dgdd_cli.engine.device import choose_device
-    from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
-    from dgdd_cli.engine.ranks import device_of_rank, join
     from dgdd_cli.engine.run import distil_to_bundle
+    from dgdd_cli.runtime.device import choose_device
+    from dgdd_cli.runtime.memory import keep_freed_memory, peak_memory_bytes
+    from dgdd_cli.runtime.ranks import device_of_rank, join
 
     chosen = choose_device(device_of_rank(device or "auto", os.environ))
     keep_freed_memory()

@@ -11,7 +11,7 @@ from dgdd_cli.text import plural, typeable
 if TYPE_CHECKING:
     from dgdd_cli.bundle.manifest import Manifest
     from dgdd_cli.config import Distillation
-    from dgdd_cli.engine.device import Choice
+    from dgdd_cli.runtime.device import Choice
 
 Skipped = Sequence[tuple[str, str]]
 

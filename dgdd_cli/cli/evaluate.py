@@ -177,10 +177,10 @@ def evaluate(
 
     from dgdd_cli.cli.evaluate_table import results_table
     from dgdd_cli.data.load import Reading
-    from dgdd_cli.engine.device import choose_device
-    from dgdd_cli.engine.memory import keep_freed_memory
     from dgdd_cli.evaluation.record import gate_failures, headline
     from dgdd_cli.evaluation.run import Request, evaluate_bundles
+    from dgdd_cli.runtime.device import choose_device
+    from dgdd_cli.runtime.memory import keep_freed_memory
 
     chosen = choose_device(device or "auto")
     keep_freed_memory()

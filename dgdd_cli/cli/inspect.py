@@ -28,8 +28,8 @@ from dgdd_cli.errors import DataError, GateFailed, UsageError
 from dgdd_cli.text import plural, typeable
 
 if TYPE_CHECKING:
-    from dgdd_cli.bundle.groups import GroupsFile
     from dgdd_cli.bundle.read import Bundle
+    from dgdd_cli.groups.file import GroupsFile
     from dgdd_cli.progress import Progress
 
 SCHEMA = "dgdd.inspect/1"
@@ -122,8 +122,9 @@ class _Found:
 
 
 def _read(file: Path) -> _Found:
-    from dgdd_cli.bundle import groups, read
-    from dgdd_cli.bundle.container import kind_of
+    from dgdd_cli.bundle import read
+    from dgdd_cli.groups import file as groups
+    from dgdd_cli.storage.container import kind_of
 
     if kind_of(file) == "groups":
         found = groups.read_groups(file)
@@ -137,8 +138,8 @@ def _read(file: Path) -> _Found:
 
 
 def _check_dataset(file: Path, found: _Found, dataset: str, data: Path | None, cache: Path, progress: Progress) -> None:
-    from dgdd_cli.bundle.groups import check_groups_match, read_groups
     from dgdd_cli.data.load import locate, read
+    from dgdd_cli.groups.file import check_groups_match, read_groups
 
     if found.kind != "groups":
         raise UsageError("--dataset checks groups files", hint="dgdd evaluate BUNDLE --dataset NAME tests a bundle")
@@ -152,10 +153,10 @@ def _check_dataset(file: Path, found: _Found, dataset: str, data: Path | None, c
 
 def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: bool) -> dict[str, Path]:
     """What was written, by option; every reason not to write is looked for before anything is written."""
-    from dgdd_cli.bundle.atomic import check_output
     from dgdd_cli.bundle.export import check_export, export_folder
     from dgdd_cli.report.gallery import gallery as draw
     from dgdd_cli.report.gallery import save_png
+    from dgdd_cli.storage.atomic import check_output
 
     bundle = found.bundle
     if bundle is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-from dgdd_cli.engine.memory_left import left_of_limits
+from dgdd_cli.runtime.memory_left import left_of_limits
 
 # In the messages of torch's errors, which for a CPU are plain RuntimeErrors.
 SIGNS = {

@@ -72,7 +72,7 @@ class Risk(Settings):
     mean over the worst `tail` share of the groups; `cvar-within` the mean over groups of the CVaR inside each;
     `mean-max` the paper's mean plus maximum of those; `group-dro` weighs groups by exp(η·loss), accumulated over the
     steps (`rate` η, `adjustment` C adds C/√n to the loss of a group of n images). Numbers that are not given take the
-    defaults of the risk that reads them (see engine/complete.py).
+    defaults of the risk that reads them (see methods/complete.py).
     """
 
     name: Literal["mean", "cvar", "cvar-within", "mean-max", "group-dro"]

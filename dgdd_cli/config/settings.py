@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Precision = Literal["float32", "tf32", "bfloat16"]  # what each means: engine/precision.py
+Precision = Literal["float32", "tf32", "bfloat16"]  # what each means: runtime/precision.py
 
 
 class Settings(BaseModel):

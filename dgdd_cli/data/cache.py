@@ -30,8 +30,8 @@ from dgdd_cli.data.known_hashes import (
     stamp_of,
     store_records,
 )
-from dgdd_cli.data.temporary import open_new
 from dgdd_cli.progress import Progress
+from dgdd_cli.storage.temporary import open_new
 
 READER = 2  # to be raised whenever the same bytes decode to other pixels
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dgdd_cli.data.temporary import open_new
+from dgdd_cli.storage.temporary import open_new
 
 AT_REST = 2_000_000_000  # ns; the coarsest times that a file system in use keeps
 

@@ -7,32 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dgdd_cli.bundle.container import invalid, read_container, tensor_sha256, write_container
-from dgdd_cli.engine.identity import Identity, differences
 from dgdd_cli.errors import UsageError
+from dgdd_cli.methods.state import TENSORS, State
+from dgdd_cli.runtime.identity import Identity, differences
+from dgdd_cli.storage.container import invalid, read_container, tensor_sha256, write_container
 from dgdd_cli.text import canonical_json
 
 SCHEMA = "dgdd.checkpoint/2"
-TENSORS = ("images", "velocity", "labels", "domains", "standing")
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where a run stands after `step` steps: float32 images and velocity (N, 3, H, W), int64 labels and domains (N,),
-    and the weights of the groups that group-DRO has accumulated, float32 (G,), empty without it."""
-
-    step: int
-    images: Tensor
-    velocity: Tensor
-    labels: Tensor
-    domains: Tensor
-    standing: Tensor
 
 
 def checkpoint_path(out: Path) -> Path:

@@ -8,12 +8,12 @@ from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Sou
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import Located
-from dgdd_cli.engine.device import Choice
+from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import Distilled
-from dgdd_cli.engine.groups import NAMED, Groups
-from dgdd_cli.engine.normalisation import normalisation_of
-from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.engine.software import software
+from dgdd_cli.groups.find import NAMED, Groups
+from dgdd_cli.runtime.device import Choice
+from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.runtime.software import software
 
 
 def bundle_tensors(result: Distilled) -> dict[str, Tensor]:

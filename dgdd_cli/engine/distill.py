@@ -12,18 +12,18 @@ from torch import Tensor
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.centroid_rows import centroid_rows
-from dgdd_cli.engine.checkpoint import TENSORS, State
-from dgdd_cli.engine.groups import Groups
 from dgdd_cli.engine.loop import Keep, optimise
-from dgdd_cli.engine.matching_steps import Circumstances, feature_steps, gradient_steps
-from dgdd_cli.engine.pooling import uniform_standing
-from dgdd_cli.engine.precision import computing_in
-from dgdd_cli.engine.ranks import ALONE, Ranks
-from dgdd_cli.engine.risk_parts import risk_parts
-from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import Interrupted, UsageError
+from dgdd_cli.groups.find import Groups
+from dgdd_cli.methods.matching_steps import Circumstances, feature_steps, gradient_steps
+from dgdd_cli.methods.pooling import uniform_standing
+from dgdd_cli.methods.risk_parts import risk_parts
+from dgdd_cli.methods.state import TENSORS, State
+from dgdd_cli.probes.centroid_rows import centroid_rows
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.precision import computing_in
+from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from dgdd_cli.bundle.manifest import BundleFacts, Manifest
 from dgdd_cli.bundle.read import load_bundle
-from dgdd_cli.engine.identity import DATA, differences, flat
 from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.runtime.identity import DATA, differences, flat
 
 
 def finished_manifest(

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from dgdd_cli.config import Optimiser
-from dgdd_cli.engine.checkpoint import State
-from dgdd_cli.engine.ranks import ALONE, RankLost, Ranks
-from dgdd_cli.engine.step import Stepped
 from dgdd_cli.errors import DgddError, Interrupted
+from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.progress import Progress
+from dgdd_cli.runtime.ranks import ALONE, RankLost, Ranks
 
 REPORT_SECONDS = 0.5  # between two readings of figures
 
 Keep = Callable[[State], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The gradient of a step (images, number, standing), and where a run can be taken up again."""
-
-    gradient: Callable[[Tensor, int, Tensor], Stepped]
-    resumable: Callable[[int], bool] = lambda step: True
 
 
 def optimise(

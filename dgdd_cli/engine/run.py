@@ -9,29 +9,31 @@ from pathlib import Path
 
 import torch
 
-from dgdd_cli.bundle.atomic import check_output, destination
-from dgdd_cli.bundle.container import tensor_sha256
 from dgdd_cli.bundle.manifest import Manifest
-from dgdd_cli.bundle.reserve import Reservation, reserved
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells, one_class
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.data.shared_images import check_shared
-from dgdd_cli.engine.checkpoint import State, checkpoint_path, load_checkpoint, save_checkpoint
-from dgdd_cli.engine.complete import check_domains, check_groups
+from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
-from dgdd_cli.engine.device import Choice, computes_bfloat16
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.engine.finished import finished_manifest, same_software
-from dgdd_cli.engine.groups import Groups, find_groups
-from dgdd_cli.engine.identity import OF_A_MACHINE, identify_run
-from dgdd_cli.engine.precision import check_precision
-from dgdd_cli.engine.pseudo_domains import with_pseudo_domains
-from dgdd_cli.engine.ranks import ALONE, Ranks
+from dgdd_cli.engine.identity import identify_run
 from dgdd_cli.errors import DgddError, UsageError
+from dgdd_cli.groups.find import Groups, find_groups
+from dgdd_cli.groups.pseudo_domains import with_pseudo_domains
+from dgdd_cli.methods.complete import check_domains, check_groups
+from dgdd_cli.methods.state import State
 from dgdd_cli.progress import Progress
+from dgdd_cli.runtime.device import Choice, computes_bfloat16
+from dgdd_cli.runtime.identity import OF_A_MACHINE
+from dgdd_cli.runtime.precision import check_precision
+from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.storage.atomic import check_output, destination
+from dgdd_cli.storage.container import tensor_sha256
+from dgdd_cli.storage.reserve import Reservation, reserved
 
 
 @dataclass(frozen=True, slots=True)

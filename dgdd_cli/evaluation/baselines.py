@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dgdd_cli.config import Probes, resolve
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.centroid_rows import centroid_rows
-from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import UnknownName
+from dgdd_cli.probes.centroid_rows import centroid_rows
+from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 
 CPU = torch.device("cpu")

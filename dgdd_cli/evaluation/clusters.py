@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.kept_groups import KeptGroups, Kind, kept_groups
+from dgdd_cli.groups.kept import KeptGroups, Kind, kept_groups
 from dgdd_cli.progress import Progress
 from dgdd_cli.text import plural
 

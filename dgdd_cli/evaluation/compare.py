@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.precision import check_precision, computing_in
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.feed import resident
@@ -22,6 +21,7 @@ from dgdd_cli.evaluation.trainers import check_depth, check_domains, trainer_nam
 from dgdd_cli.evaluation.trainings import trainings
 from dgdd_cli.networks import Network
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.precision import check_precision, computing_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.memory import free_memory_bytes
 from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.evaluation.trainers.trainer import Draws
 from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.runtime.memory import free_memory_bytes
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 

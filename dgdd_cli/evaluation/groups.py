@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.groups import NAMED, find_groups
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.clusters import clusters_of
+from dgdd_cli.groups.find import NAMED, find_groups
 from dgdd_cli.progress import Progress
 from dgdd_cli.text import plural
 

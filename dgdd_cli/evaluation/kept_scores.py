@@ -17,12 +17,12 @@ import torch
 from pydantic import Field, JsonValue
 from torch import Tensor
 
-from dgdd_cli.bundle.atomic import write_atomically
 from dgdd_cli.bundle.manifest import Block, Sha256, parse
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.shelf import Shelf, TargetFacts
+from dgdd_cli.storage.atomic import write_atomically
 from dgdd_cli.text import canonical_json, strict_json
 
 LARGEST = 2**20  # bytes; scores of a thousand groups are under 50 kB

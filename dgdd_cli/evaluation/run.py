@@ -17,8 +17,6 @@ from dgdd_cli.data.hold_out import is_none, one_class
 from dgdd_cli.data.load import Located, Reading, locate, read_as
 from dgdd_cli.data.locate import resolve_domains
 from dgdd_cli.data.shared_images import check_shared
-from dgdd_cli.engine.device import Choice
-from dgdd_cli.engine.precision import check_precision
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.baselines import check_baselines
 from dgdd_cli.evaluation.classes import check_classes
@@ -37,6 +35,8 @@ from dgdd_cli.evaluation.together import choose_repeats
 from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
+from dgdd_cli.runtime.device import Choice
+from dgdd_cli.runtime.precision import check_precision
 
 
 @dataclass(frozen=True, slots=True)

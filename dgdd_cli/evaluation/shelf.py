@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Protocol
-from dgdd_cli.engine.software import software
 from dgdd_cli.evaluation.groups import TargetGroups
 from dgdd_cli.evaluation.targets import Target
+from dgdd_cli.runtime.software import software
 
 EVALUATOR = 3  # to be raised whenever the same choices and facts train to other scores
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import missing_classes
-from dgdd_cli.engine.seeds import stream
 from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.corruptions import CORRUPTIONS
+from dgdd_cli.runtime.seeds import stream
 
 
 @dataclass(frozen=True, slots=True)

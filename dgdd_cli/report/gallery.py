@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dgdd_cli.bundle.atomic import write_atomically
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.report.lettering import Font, drawable, fitted, font_of, say, width_of
 from dgdd_cli.report.sheet import GAP, LINE, MARGIN, Sheet, arrange, cell_of, in_bands
+from dgdd_cli.storage.atomic import write_atomically
 from dgdd_cli.text import plural, printable
 
 TEXT, SMALL, TITLE = 14, 11, 18  # font sizes

@@ -31,15 +31,15 @@ from dgdd_cli.augment import for_dataset
 from dgdd_cli.config import Protocol, resolve
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import read
-from dgdd_cli.engine.checkpoint import State
-from dgdd_cli.engine.complete import complete
-from dgdd_cli.engine.device import choose_device
+from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import distill, initial_state
-from dgdd_cli.engine.memory import keep_freed_memory
-from dgdd_cli.engine.normalisation import normalisation_of
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.methods.complete import complete
+from dgdd_cli.methods.state import State
+from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.memory import keep_freed_memory
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
 

@@ -19,10 +19,10 @@ from sklearn import __version__ as sklearn_version
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from dgdd_cli.engine.device import choose_device
-from dgdd_cli.engine.memory import peak_memory_bytes
-from dgdd_cli.engine.seeds import stream
 from dgdd_cli.risk.kmeans import kmeans
+from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.memory import peak_memory_bytes
+from dgdd_cli.runtime.seeds import stream
 
 RESTARTS = 3  # what `dgdd cluster` runs
 ITERATIONS = 100

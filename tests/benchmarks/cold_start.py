@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from measure import circumstances, parser_of, publish
 
-from dgdd_cli.engine.device import choose_device
+from dgdd_cli.runtime.device import choose_device
 
 DGDD = [sys.executable, "-m", "dgdd_cli"]
 COMMANDS = {

@@ -25,8 +25,8 @@ from typing import Any
 from measure import circumstances, parser_of, publish, seconds_of, sources_of, with_dataset
 from plain_loop import plain_inputs, plain_steps
 
-from dgdd_cli.engine.device import choose_device
-from dgdd_cli.engine.memory import keep_freed_memory
+from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.memory import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

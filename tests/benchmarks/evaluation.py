@@ -22,11 +22,11 @@ from dgdd_cli.augment import for_dataset
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import read
-from dgdd_cli.engine.device import Choice, choose_device
-from dgdd_cli.engine.memory import keep_freed_memory
-from dgdd_cli.engine.normalisation import normalisation_of
+from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
+from dgdd_cli.runtime.device import Choice, choose_device
+from dgdd_cli.runtime.memory import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from measure import circumstances, parser_of, publish
 
-from dgdd_cli.engine.device import choose_device
+from dgdd_cli.runtime.device import choose_device
 
 TESTS = Path(__file__).resolve().parent.parent
 

@@ -16,9 +16,9 @@ from measure import wait_for
 
 from dgdd_cli.config import Recipe
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.checkpoint import State
 from dgdd_cli.engine.distill import distill
-from dgdd_cli.engine.precision import computing_in
+from dgdd_cli.methods.state import State
+from dgdd_cli.runtime.precision import computing_in
 
 BANK = 6  # one probe of each augmentation on average, so that a cheap operation does not stand for all
 STEPS = 1000  # the run pretends to be as long: the loop reports every hundredth of its steps, figures by the clock

@@ -14,8 +14,8 @@ import torch
 
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import Located, locate, read
-from dgdd_cli.engine.device import Choice
-from dgdd_cli.engine.software import software
+from dgdd_cli.runtime.device import Choice
+from dgdd_cli.runtime.software import software
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

@@ -17,10 +17,10 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw, for_dataset
 from dgdd_cli.config import resolve
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import initial_state
-from dgdd_cli.engine.normalisation import normalisation_of
-from dgdd_cli.engine.precision import computing_in, has_tf32
 from dgdd_cli.networks import build
+from dgdd_cli.runtime.precision import computing_in, has_tf32
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 REAL_BATCH = 256

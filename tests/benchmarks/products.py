@@ -20,19 +20,19 @@ from torch import Tensor
 
 from dgdd_cli.config import resolve
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.capture import captured, cuda_graphs
-from dgdd_cli.engine.cells import describe_cells
-from dgdd_cli.engine.complete import complete
-from dgdd_cli.engine.device import choose_device
+from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import initial_state
-from dgdd_cli.engine.memory import keep_freed_memory
-from dgdd_cli.engine.normalisation import normalisation_of
-from dgdd_cli.engine.pooling import average
-from dgdd_cli.engine.probes import probe_source
-from dgdd_cli.engine.products import Pull, batched_products, single_products
-from dgdd_cli.engine.step import StepGradient, pooled_gradient, surgical_gradient
-from dgdd_cli.engine.views import View
+from dgdd_cli.methods.capture import captured, cuda_graphs
+from dgdd_cli.methods.cells import describe_cells
+from dgdd_cli.methods.complete import complete
+from dgdd_cli.methods.pooling import average
+from dgdd_cli.methods.products import Pull, batched_products, single_products
+from dgdd_cli.methods.step import StepGradient, pooled_gradient, surgical_gradient
+from dgdd_cli.probes.source import probe_source
+from dgdd_cli.probes.view import View
 from dgdd_cli.progress import silent
+from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.memory import keep_freed_memory
 
 BANK = 6  # one probe of each augmentation on average
 

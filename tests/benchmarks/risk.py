@@ -23,11 +23,11 @@ from measure import circumstances, parser_of, publish, seconds_of, sources_of, w
 
 from dgdd_cli.config import Recipe, resolve
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.complete import complete
-from dgdd_cli.engine.device import choose_device
 from dgdd_cli.engine.distill import distill
-from dgdd_cli.engine.groups import Groups, find_groups
-from dgdd_cli.engine.memory import keep_freed_memory
+from dgdd_cli.groups.find import Groups, find_groups
+from dgdd_cli.methods.complete import complete
+from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.memory import keep_freed_memory
 
 GROUPS = "kmeans:4"
 CVAR = {"risk": {"name": "cvar", "groups": GROUPS}}

@@ -20,10 +20,10 @@ from measure import circumstances, parser_of, publish, seconds_of, sources_of, w
 from plain_loop import plain_inputs, plain_steps
 
 from dgdd_cli.config import resolve
-from dgdd_cli.engine.complete import complete
-from dgdd_cli.engine.device import choose_device, computes_bfloat16
-from dgdd_cli.engine.memory import keep_freed_memory, peak_memory_bytes
-from dgdd_cli.engine.precision import has_tf32
+from dgdd_cli.methods.complete import complete
+from dgdd_cli.runtime.device import choose_device, computes_bfloat16
+from dgdd_cli.runtime.memory import keep_freed_memory, peak_memory_bytes
+from dgdd_cli.runtime.precision import has_tf32
 
 METHODS = ("dm", "dm-balanced", "sgs")
 SAID = {"float32": "", "tf32": " TF32", "bfloat16": " bfloat16"}

@@ -22,7 +22,7 @@ from jobs import WROTE
 def main() -> None:
     from measure import circumstances
 
-    from dgdd_cli.engine.device import choose_device
+    from dgdd_cli.runtime.device import choose_device
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -18,11 +18,11 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
-from dgdd_cli.bundle.container import kind_of, read_container
 from dgdd_cli.bundle.export import export_folder
-from dgdd_cli.bundle.groups import read_groups
 from dgdd_cli.bundle.read import load_bundle
 from dgdd_cli.errors import DataError
+from dgdd_cli.groups.file import read_groups
+from dgdd_cli.storage.container import kind_of, read_container
 
 PAGE = b"\r\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head>" + b" " * 3000
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from toy_bundles import edited, groups_facts_with, pack, unpack
 
-from dgdd_cli.bundle.groups import check_groups_match, passed_checks, read_groups, write_groups
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.groups.file import check_groups_match, passed_checks, read_groups, write_groups
 
 GROUPS = torch.tensor([0, 2, 2, 1, 2])
 CENTROIDS = torch.arange(12, dtype=torch.float32).reshape(3, 4)

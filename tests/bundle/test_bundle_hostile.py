@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_bundles import edited, facts_with, groups_facts_with, pack, tensors_with, unpack
 
-from dgdd_cli.bundle.container import MAX_HEADER_BYTES, kind_of, read_container, tensor_sha256, write_container
-from dgdd_cli.bundle.groups import write_groups
 from dgdd_cli.bundle.manifest import identify
 from dgdd_cli.bundle.read import load_bundle, verify_bundle
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.errors import DataError
+from dgdd_cli.groups.file import write_groups
+from dgdd_cli.storage.container import MAX_HEADER_BYTES, kind_of, read_container, tensor_sha256, write_container
 
 FUZZ = settings(
     max_examples=800,

@@ -16,11 +16,11 @@ import safetensors
 import torch
 from toy_bundles import SHA, facts_with, tensors_with, unpack
 
-from dgdd_cli.bundle.atomic import check_output, write_atomically
-from dgdd_cli.bundle.container import tensor_sha256
 from dgdd_cli.bundle.read import load_bundle
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.errors import DataError, DgddError, UsageError
+from dgdd_cli.storage.atomic import check_output, write_atomically
+from dgdd_cli.storage.container import tensor_sha256
 from dgdd_cli.text import canonical_json
 
 GOLDEN_SHA256 = "8b59cdf2728523fd2ed155ad39afdaff504338330b6dfb7460c6c295585906da"

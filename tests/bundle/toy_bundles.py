@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgdd_cli.bundle.groups import GroupsFacts
 from dgdd_cli.bundle.manifest import BundleFacts, identify
+from dgdd_cli.groups.file import GroupsFacts
 from dgdd_cli.text import canonical_json
 
 SHA = "0123456789abcdef" * 4

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from dgdd_cli.__main__ import run
-from dgdd_cli.bundle.groups import check_groups_match, read_groups
 from dgdd_cli.data.load import load_dataset
+from dgdd_cli.groups.file import check_groups_match, read_groups
 
 Run = Callable[..., tuple[int, str, str]]
 

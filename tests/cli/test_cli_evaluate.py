@@ -104,7 +104,7 @@ def test_the_baselines_of_the_first_paragraph_have_the_budget_of_the_bundle(bund
     for _ in range(2):
         assert evaluate(bundle, shapes_folder, *arguments) == 0
         found.append(document_of(capsys)["results"])
-        monkeypatch.setattr("dgdd_cli.engine.centroid_rows.kmeans_rows", lambda *_: pytest.fail("selected again"))
+        monkeypatch.setattr("dgdd_cli.probes.centroid_rows.kmeans_rows", lambda *_: pytest.fail("selected again"))
     results = {result["method"]: result for result in found[0]}
     assert list(results) == ["balanced-random", "random", "kmeans", "whole"]
     own = results["balanced-random"]

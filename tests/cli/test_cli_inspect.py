@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from dgdd_cli.__main__ import run
-from dgdd_cli.bundle.groups import GroupsFacts, write_groups
 from dgdd_cli.bundle.manifest import BundleFacts
 from dgdd_cli.bundle.write import write_bundle
+from dgdd_cli.groups.file import GroupsFacts, write_groups
 
 SHA = "0123456789abcdef" * 4
 GOLDEN = Path(__file__).with_name("golden_inspect_bundle.json")

@@ -95,7 +95,7 @@ def test_what_is_said_without_a_reason_is_memory_at_a_limit_of_the_process(probl
 LIMITED = """
 import json, resource, sys
 import torch
-import dgdd_cli.cli.cluster, dgdd_cli.engine.grouping, dgdd_cli.engine.run, dgdd_cli.evaluation.run
+import dgdd_cli.cli.cluster, dgdd_cli.groups.grouping, dgdd_cli.engine.run, dgdd_cli.evaluation.run
 from dgdd_cli.__main__ import run
 room, *lines = json.loads(sys.argv[1])
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -46,7 +46,7 @@ def test_a_training_in_tf32_without_cuda_is_refused(shapes_folder, tmp_path, cap
 
 @pytest.mark.parametrize("method", ["dm", "kmeans", "dsa"])
 def test_bundle_and_record_name_what_was_computed_in(shapes_folder, tmp_path, monkeypatch, capsys, method):
-    monkeypatch.setattr("dgdd_cli.engine.precision.has_tf32", lambda device: True)
+    monkeypatch.setattr("dgdd_cli.runtime.precision.has_tf32", lambda device: True)
     out = tmp_path / "b.safetensors"
     probes = ["--probes", "bank:2"] if method == "dm" else []
     assert distill(shapes_folder, out, *probes, "--set", "probes.precision=tf32", method=method) == 0
@@ -59,7 +59,7 @@ def test_bundle_and_record_name_what_was_computed_in(shapes_folder, tmp_path, mo
 
 
 def test_kept_scores_are_those_of_one_precision(shapes_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dgdd_cli.engine.precision.has_tf32", lambda device: True)
+    monkeypatch.setattr("dgdd_cli.runtime.precision.has_tf32", lambda device: True)
     out = tmp_path / "b.safetensors"
     assert distill(shapes_folder, out, "--probes", "bank:2") == 0
     for precision, cached in (("float32", 0), ("tf32", 0), ("float32", 1), ("tf32", 1)):

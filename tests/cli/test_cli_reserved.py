@@ -20,13 +20,13 @@ import pytest
 
 from dgdd_cli.__main__ import run
 from dgdd_cli.bundle.read import load_bundle
-from dgdd_cli.bundle.reserve import reserved
 from dgdd_cli.errors import UsageError
+from dgdd_cli.storage.reserve import reserved
 
 HOLD = """
 import sys
 from pathlib import Path
-from dgdd_cli.bundle.reserve import reserved
+from dgdd_cli.storage.reserve import reserved
 with reserved(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -194,8 +194,8 @@ def test_the_longest_name_can_be_held(tmp_path):
 @pytest.fixture
 def meanwhile(monkeypatch):
     """Do something while a verb works."""
-    from dgdd_cli.engine import grouping
     from dgdd_cli.engine import run as engine
+    from dgdd_cli.groups import grouping
 
     def happens(what) -> None:
         for module, name in ((engine, "distill"), (grouping, "group_dataset")):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dgdd_cli.__main__ import run
-from dgdd_cli.bundle.atomic import write_atomically
 from dgdd_cli.bundle.read import load_bundle
 from dgdd_cli.errors import DgddError, NameTaken
+from dgdd_cli.storage.atomic import write_atomically
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,9 @@ import random
 import pytest
 import torch
 
-from dgdd_cli.engine.checkpoint import TENSORS, State, load_checkpoint, save_checkpoint
+from dgdd_cli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dgdd_cli.errors import DataError, DgddError, UsageError
+from dgdd_cli.methods.state import TENSORS, State
 
 RUN = {"seed": 0, "optimiser.steps": 200, "risk.tail": None, "data": "a" * 64, "torch": "2.13.0", "threads": 2}
 

@@ -7,14 +7,14 @@ import torch
 
 from dgdd_cli.config import Recipe, validate
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine import loop
-from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.distill import distill, initial_state
-from dgdd_cli.engine.normalisation import normalisation_of
-from dgdd_cli.engine.probes import probe_source
 from dgdd_cli.errors import DgddError, Interrupted, UnknownName, UsageError
 from dgdd_cli.matching import OBJECTIVES, Objective
 from dgdd_cli.matching.distribution import subset_means
+from dgdd_cli.methods.complete import complete
+from dgdd_cli.probes.source import probe_source
 from dgdd_cli.progress import silent
 
 CPU = torch.device("cpu")

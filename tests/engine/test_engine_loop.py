@@ -7,10 +7,10 @@ import torch
 
 from dgdd_cli.config import Optimiser
 from dgdd_cli.engine import loop
-from dgdd_cli.engine.checkpoint import State
-from dgdd_cli.engine.loop import Steps, optimise
-from dgdd_cli.engine.step import Stepped
+from dgdd_cli.engine.loop import optimise
 from dgdd_cli.errors import DgddError, Interrupted
+from dgdd_cli.methods.state import State, Steps
+from dgdd_cli.methods.step import Stepped
 from dgdd_cli.progress import silent
 
 IMAGES = torch.full((2, 3, 4, 4), 0.5)

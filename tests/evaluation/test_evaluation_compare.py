@@ -11,9 +11,7 @@ import torch
 import dgdd_cli.evaluation.baselines as baselines
 from dgdd_cli.config import Protocol, resolve
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.engine.complete import complete
 from dgdd_cli.engine.distill import initial_state
-from dgdd_cli.engine.seeds import stream
 from dgdd_cli.evaluation.baselines import baseline_rows
 from dgdd_cli.evaluation.compare import Result, compare
 from dgdd_cli.evaluation.contestant import Contestant
@@ -22,6 +20,8 @@ from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise
 from dgdd_cli.evaluation.targets import Target
 from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.methods.complete import complete
+from dgdd_cli.runtime.seeds import stream
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
 PROTOCOL = Protocol(width=8, augment="color", batch=8)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dgdd_cli.bundle.groups import read_groups
-from dgdd_cli.engine.grouping import group_dataset
-from dgdd_cli.engine.kept_groups import write_grouping
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.evaluation.clusters import clusters_of
 from dgdd_cli.evaluation.group_record import record_groups, summarise_groups
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of, joined
 from dgdd_cli.evaluation.metrics import Score
+from dgdd_cli.groups.file import read_groups
+from dgdd_cli.groups.grouping import group_dataset
+from dgdd_cli.groups.kept import write_grouping
 from dgdd_cli.progress import silent
 
 

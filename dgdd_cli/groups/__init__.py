@@ -1,0 +1,1 @@
+"""Groups of images: finding, describing and keeping them."""

@@ -1,0 +1,1 @@
+"""What a step is: feature matching and gradient matching."""

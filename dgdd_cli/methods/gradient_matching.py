@@ -1,0 +1,166 @@
+"""Gradient matching along the life of a network (Zhao, Mopuri & Bilen 2021, algorithm 1; risk after arXiv 2402.04676).
+
+A network is drawn, matched, trained a little, matched again, and after `length` matchings the next one is drawn. What
+it has become is not kept in checkpoints: a run resumes where a new network begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgdd_cli.augment import Draw, draw
+from dgdd_cli.config import Matching, Probes, Risk, Trajectory
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
+from dgdd_cli.methods.matching_draws import MatchingDraws
+from dgdd_cli.methods.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
+from dgdd_cli.methods.risk_parts import RiskParts
+from dgdd_cli.methods.sample_risk import SampleRisk, sample_risks
+from dgdd_cli.methods.step import Stepped
+from dgdd_cli.networks import Network, build
+from dgdd_cli.probes.view import image_features, make_view
+from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.transfer import module_to
+from dgdd_cli.synthesis.pixels import normalise, to_unit
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """The network of the moment and what goes with it."""
+
+    index: int
+    network: Network
+    optimiser: torch.optim.Optimizer
+    matching_risk: SampleRisk
+    training_risk: SampleRisk
+
+
+def gradient_matching(
+    source: DomainDataset,
+    labels: Tensor,
+    *,
+    matching: Matching,
+    probes: Probes,
+    trajectory: Trajectory,
+    risk: Risk | None,
+    parts: RiskParts | None,
+    normalisation: Normalisation,
+    seed: int,
+    device: torch.device,
+    kernels: str = "auto",
+    ranks: Ranks = ALONE,
+    progress: Progress = silent,
+) -> Callable[[Tensor, int, Tensor], Stepped]:
+    """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
+
+    labels int64 (N,) of the synthetic images, equally many of each class. Steps of one network must come in order.
+    Real images are drawn from each class at random, evenly from its domains (`weights = "equal"`), or evenly from its
+    groups where there is a risk, which then weighs their losses in the matched gradient and, where the networks train
+    on real images, in that. With `select = "kmeans"` those of the matched gradient are one of each K-means cluster, by
+    the features of the first network. The weights of group-DRO accumulate within the life of a network.
+    """
+    mean, std = (torch.tensor(v, device=device) for v in (normalisation.mean, normalisation.std))
+    real, real_labels, classes = source.images.to(device), source.labels.to(device), len(source.class_names)
+    synthetic_rows = labels.argsort(stable=True).view(classes, -1)  # (C, IPC)
+    strata = strata_of(source.labels, _strata(source, matching, parts), classes)
+    life: _Life | None = None
+    clusters: Clusters | None = None
+    risks = [sample_risks(risk, parts, within_classes=within, kernels=kernels) for within in (True, False)]
+    if probes.select == "kmeans":
+        look = make_view(source, probes.model_copy(update={"augment": "none"}), normalisation, seed, 0, device)
+        clusters = cluster_strata(
+            strata,
+            probes.batch,
+            stream(seed, "representatives"),
+            lambda rows: image_features(look, real, rows.to(device)).cpu(),
+            progress,
+        )
+
+    def pixels(rows: Tensor) -> Tensor:
+        return normalise(to_unit(real[rows]), mean, std)
+
+    def begin(index: int) -> _Life:
+        network = build(
+            probes.network,
+            num_classes=classes,
+            image_size=source.image_size,
+            generator=stream(seed, "probe", index, "network"),
+            width=probes.width,
+        )
+        network = module_to(network, device, torch.float32)
+        optimiser = torch.optim.SGD(network.parameters(), lr=trajectory.rate, momentum=trajectory.momentum)
+        return _Life(index, network, optimiser, *(begin_risk() for begin_risk in risks))
+
+    def chances(index: int, position: int) -> MatchingDraws:
+        """Those of the matching number `position` of a network, and of the training before it."""
+        training = []
+        for inner in range(trajectory.inner if position else 0):
+            generator = stream(seed, "trajectory", index, position, inner)
+            if trajectory.data == "synthetic":
+                rows = torch.randperm(len(labels), generator=generator)[: trajectory.batch]
+            else:
+                drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
+                rows = torch.cat([of_class.rows for of_class in drawn])
+            training.append((rows, draw(probes.augment, generator, rows=len(rows))))
+        generator = stream(seed, "probe", index, "batch", position)
+        batches = draw_representatives(clusters, generator) if clusters else draw_batch(strata, probes.batch, generator)
+        seen = [stream(seed, "probe", index, "augmentation", position, c) for c in range(classes)]
+        return MatchingDraws(batches, [draw(probes.augment, own) for own in seen], training).to(device)
+
+    def train(life: _Life, images: Tensor, batches: Sequence[tuple[Tensor, Draw]]) -> None:
+        """The inner loop: a step on each synthetic or real batch, as the images are now."""
+        for rows, see in batches:
+            if trajectory.data == "synthetic":
+                batch, targets = normalise(images[rows], mean, std), labels[rows]
+            else:
+                batch, targets = pixels(rows), real_labels[rows]
+            losses = F.cross_entropy(life.network(see(batch)), targets, reduction="none")
+            alike = torch.ones_like(losses)
+            loss = losses.mean() if trajectory.data == "synthetic" else life.training_risk(losses, rows, alike)
+            life.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            life.optimiser.step()
+
+    def step(images: Tensor, number: int, standing: Tensor) -> Stepped:
+        nonlocal life
+        turn, position = divmod(number, trajectory.length)
+        index = turn * ranks.size + ranks.rank
+        if position == 0:
+            life = begin(index)
+        assert life is not None, "a run resumes at the first step of a network"
+        assert life.index == index, "a run resumes at the first step of a network"
+        drawn = chances(index, position)
+        train(life, images.detach(), drawn.training)
+        total, update = torch.zeros((), device=device), torch.zeros_like(images)
+        # memory is that of one class
+        for c, (own, batch, see) in enumerate(zip(synthetic_rows, drawn.batches, drawn.views, strict=True)):
+            losses = _class_losses(life.network, see(pixels(batch.rows)), c)
+            wanted = matched_gradient(life.network, life.matching_risk(losses, batch.rows, batch.weights))
+            synthetic = images.detach()[own].requires_grad_()  # (IPC, 3, H, W)
+            loss = _class_losses(life.network, see(normalise(synthetic, mean, std)), c).mean()
+            distance = gradient_distance(wanted, matched_gradient(life.network, loss, differentiable=True))
+            (update[own],) = torch.autograd.grad(distance, synthetic)
+            total += distance.detach()
+        return Stepped(update, standing, {"loss": total})
+
+    return step
+
+
+def _class_losses(network: Network, images: Tensor, label: int) -> Tensor:
+    """Cross-entropy of each image (B, 3, H, W) of one class, float (B,)."""
+    logits = network(images)
+    return F.cross_entropy(logits, torch.full((len(images),), label, device=images.device), reduction="none")
+
+
+def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) -> Tensor:
+    """What the real images of a class are drawn evenly from, int64 (N,)."""
+    if parts is not None:
+        return parts.partition.ids.cpu()
+    return source.domains if matching.weights == "equal" else torch.zeros_like(source.domains)

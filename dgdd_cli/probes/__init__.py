@@ -1,0 +1,1 @@
+"""What images are compared through: views, pools of networks, the bank of exact statistics."""

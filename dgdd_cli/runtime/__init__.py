@@ -1,0 +1,1 @@
+"""What a run takes place under: seeds, device, precision, ranks, memory, software."""
