@@ -15,12 +15,15 @@ from dgdd_cli.augment import OPERATIONS, Draw
 from dgdd_cli.config import Probes, Protocol, resolve
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.distill import distill
+from dgdd_cli.engine.identity import identify_run
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.groups.grouping import group_dataset
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes import source as probes_module
+from dgdd_cli.runtime.device import Choice
+from dgdd_cli.runtime.identity import differences
 from dgdd_cli.runtime.precision import check_precision, computing_in
 from dgdd_cli.runtime.software import arithmetic
 
@@ -204,11 +207,19 @@ def test_banks_know_the_precision_they_were_computed_in(shapes, tmp_path):
 
 
 def test_checkpoints_know_the_precision_they_were_computed_in():
-    digests = {
-        resolve({"dataset": "digits"}, assignments=[f"probes.precision={precision}"]).digest()
-        for precision in ("float32", "tf32", "bfloat16")
-    }
-    assert len(digests) == 3
+    def identity(precision):
+        run = resolve({"dataset": "digits"}, assignments=[f"probes.precision={precision}"])
+        return identify_run(
+            run,
+            dataset="digits",
+            fingerprint="f",
+            groups=None,
+            chosen=Choice(CPU, "a processor", "asked for"),
+            ranks=1,
+            kernels="auto",
+        )
+
+    assert differences(identity("float32"), identity("bfloat16")) == ["probes.precision was float32, now bfloat16"]
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
