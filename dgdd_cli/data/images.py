@@ -1,0 +1,59 @@
+"""The protocol of a labelled, multi-domain image set: what everything above the data may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, Self
+
+from torch import Tensor
+
+from dgdd_cli.data.dataset import Normalisation
+
+
+class Images(Protocol):
+    """N decoded images with a class and a domain each; never asked for all of its pixels at once.
+
+    `batches` goes once through all images in a fixed order; `at` is for the few that are needed out of it: the
+    initialisation, samples of cells, test batches. `normalisation` is None where no statistics are published.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def labels(self) -> Tensor: ...  # (N,) int64 in [0, C)
+    @property
+    def domains(self) -> Tensor: ...  # (N,) int64 in [0, D)
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def domain_names(self) -> tuple[str, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def normalisation(self) -> Normalisation | None: ...
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int, rows: Tensor | None = None) -> Iterator[Tensor]:
+        """All images, or those in `rows`, in order: uint8 (B, 3, H, W), B = `size` but for the last."""
+        ...
+
+    def at(self, rows: Tensor) -> Tensor:
+        """The images at `rows` int64 (n,): uint8 (n, 3, H, W)."""
+        ...
+
+    def counts(self) -> Tensor:
+        """Images per cell, int64 (C, D)."""
+        ...
+
+    def domain_fingerprints(self) -> dict[str, str]:
+        """sha256 over pixels and labels of each domain, by name."""
+        ...
+
+    def fingerprint(self) -> str:
+        """sha256 over the class names and every domain's fingerprint."""
+        ...
+
+    def only(self, domains: Sequence[str]) -> Self:
+        """The images of the named domains, re-indexed in the order given."""
+        ...
