@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Literal
 
 import torch
@@ -15,13 +16,20 @@ SUMS_TO_ONE = 1e-3  # how far the rows of probabilities may be off
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Labels of M training images of C classes; `soft` is None for hard ones."""
+    """Labels of M training images of C classes; `soft` is None for hard ones.
+
+    What is `derived` from checked labels is not checked again: within a training loop, or a mapped function, no value
+    may be read back.
+    """
 
     kind: Kind
     classes: Tensor  # (M,) int64
     soft: Tensor | None = None  # (M, C) float32
+    derived: InitVar[bool] = field(default=False, kw_only=True)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, derived: bool) -> None:
+        if derived:
+            return
         if (self.kind == "hard") != (self.soft is None):
             raise ValueError(f"{self.kind} labels {'hold' if self.soft is not None else 'lack'} values of every class")
         if self.soft is not None and (self.soft.ndim != 2 or len(self.soft) != len(self.classes)):
@@ -32,19 +40,27 @@ class Labels:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def at(self, rows: Tensor) -> Labels:
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The classes, and the soft labels where there are any."""
+        return (self.classes,) if self.soft is None else (self.classes, self.soft)
+
+    def of(self, tensors: Sequence[Tensor]) -> Labels:
+        """Labels of this kind from `tensors` in the order of one's own, however they were indexed or moved."""
+        return Labels(self.kind, *tensors, derived=True)
+
+    def at(self, rows: Tensor | int) -> Labels:
         """The labels of some of the images."""
-        return Labels(self.kind, self.classes[rows], None if self.soft is None else self.soft[rows])
+        return self.of([tensor[rows] for tensor in self.tensors])
 
     def to(self, device: torch.device) -> Labels:
         """The same labels on a device."""
-        return Labels(self.kind, self.classes.to(device), None if self.soft is None else self.soft.to(device))
+        return self.of([tensor.to(device) for tensor in self.tensors])
 
     @property
     def stored_bytes(self) -> int:
         """Bytes of all that is taught, at its stored type."""
-        held = [self.classes] if self.soft is None else [self.classes, self.soft]
-        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
 
 
 def label_losses(logits: Tensor, labels: Labels) -> Tensor:
