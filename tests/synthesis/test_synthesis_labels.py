@@ -43,7 +43,7 @@ def test_regression_is_the_mean_squared_error() -> None:
     ],
 )
 def test_what_does_not_fit_its_kind_is_refused(kind, soft) -> None:
-    with pytest.raises(ValueError, match="labels|probabilities"):
+    with pytest.raises(ValueError, match=r"labels|probabilities"):
         Labels(kind, CLASSES, soft)
 
 
