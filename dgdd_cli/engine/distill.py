@@ -12,10 +12,12 @@ from torch import Tensor
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.engine.estimate import announce
 from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.groups.find import Groups
 from dgdd_cli.methods.matching_steps import Circumstances, feature_steps, gradient_steps
+from dgdd_cli.methods.memory import sizes_of
 from dgdd_cli.methods.pooling import uniform_standing
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import TENSORS, State
@@ -76,7 +78,8 @@ def distill(
     `recipe` must be `complete`, and `groups` are those that its risk names. `state` continues an earlier run; `keep` is
     called with the state about every `keep_seconds` (the clock decides when a checkpoint is written, never what is
     computed) and on Ctrl-C, which then raises Interrupted. With several ranks each step averages their gradients, so
-    every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. On one type
+    every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. `note` hears
+    what the run will take; raises UsageError where the device has no room for it. On one type
     of CPU the result depends on nothing but the arguments; CUDA adds up in any order. The precision is that of the
     probes, whatever the process is set to.
     """
@@ -94,6 +97,8 @@ def distill(
         matches_features = recipe.matching is not None and recipe.matching.name != "gradient"
         if parts and matches_features and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
             state = replace(state, standing=uniform_standing(parts))
+        sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
+        announce(recipe, sizes, device, done=state.step, ranks=ranks.size, note=note)
         if recipe.matching and recipe.probes and recipe.optimiser:
             make_steps = feature_steps if matches_features else gradient_steps
             under = Circumstances(seed, device, kernels, ranks, cache, progress, note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,7 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
+from dgdd_cli.evaluation.estimate import Work, estimate_evaluation, require_room_to_evaluate
 from dgdd_cli.evaluation.feed import resident
 from dgdd_cli.evaluation.kept_scores import Shelf, keep, recall
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
@@ -21,6 +22,7 @@ from dgdd_cli.evaluation.trainers import check_depth, check_domains, trainer_nam
 from dgdd_cli.evaluation.trainings import trainings
 from dgdd_cli.networks import Network
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.estimate import sentence
 from dgdd_cli.runtime.precision import check_precision, computing_in
 
 
@@ -60,12 +62,14 @@ def compare(
     num_groups: int = 0,
     shelf: Shelf | None = None,
     progress: Progress = silent,
+    note: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
     """Every contestant x network x target, each over `repeats` trainings.
 
     Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
     so that differences between contestants are paired. `groups` holds int64 (n,) in [0, num_groups) for each target.
-    Scores of baselines are taken from the shelf where it has them for all targets, and put there otherwise.
+    Scores of baselines are taken from the shelf where it has them for all targets, and put there otherwise. `note`
+    hears beforehand what it will take; raises UsageError where the device has no room for it.
     """
     check_precision(protocol.precision, device, setting="precision")
     check_trainable(contestants, networks, repeats, protocol)
@@ -76,8 +80,6 @@ def compare(
             missing = tuple(repeat for repeat in range(repeats) if repeat not in found)
             how = choose_repeats(network, protocol, device, repeats, image_size=image_size)
             jobs.append(_Job(contestant, network, how, found, len(found), missing))
-
-    tests = resident({target: dataset.images for target, dataset in targets.items()}, device)
 
     def scores_of(job: _Job, repeat: int, network: Network) -> dict[str, Score]:
         scores = {}
@@ -104,8 +106,10 @@ def compare(
         done += images
         progress("evaluate", done, total)
 
-    tick(0)
     with computing_in(protocol.precision, device):
+        announce([_work_of(job) for job in jobs], targets, protocol, device, note)
+        tests = resident({target: dataset.images for target, dataset in targets.items()}, device)
+        tick(0)
         for job in jobs:
             for repeat, trained in trainings(
                 job.contestant,
@@ -132,6 +136,29 @@ def compare(
         for job in jobs
         for target in targets
     ]
+
+
+def announce(
+    works: Sequence[Work],
+    targets: Mapping[str, DomainDataset],
+    protocol: Protocol,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> None:
+    """Say what trainings and tests will take. Raises UsageError where the device has no room for them."""
+    works = [work for work in works if work.trainings]
+    if not works:
+        return
+    first, tests = next(iter(targets.values())), sum(map(len, targets.values()))
+    classes, size = len(first.class_names), first.image_size
+    require_room_to_evaluate(works, protocol, classes=classes, image_size=size, tests=tests, device=device)
+    estimate = estimate_evaluation(works, protocol, classes=classes, image_size=size, tests=tests, device=device)
+    note(sentence(estimate, device))
+
+
+def _work_of(job: _Job) -> Work:
+    own, trainings = job.contestant, len(job.missing)
+    return Work(job.network, trainings, own.epochs, own.images, trainings if job.how.mode == "together" else 1)
 
 
 def check_trainable(

@@ -132,6 +132,7 @@ def evaluate_bundles(
         num_groups=0 if groups is None else len(groups.names),
         shelf=shelf,
         progress=progress,
+        note=note,
     )
     for line in what_was_compared(seen, contestants):
         note(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -93,3 +93,22 @@ def images_at_once(network: Network, image_size: int, dtype: torch.dtype = torch
     """How many images of (3, image_size, image_size) a pass without gradients takes: `MOST`, or what `ACTIVATIONS`
     hold. Free memory has no say: the same images make the same sums everywhere."""
     return max(1, min(MOST, ACTIVATIONS // footprint_in(network, image_size, dtype).peak))
+
+
+@cache
+def backward_bytes(
+    name: str,
+    *,
+    images: int,
+    image_size: int,
+    width: int,
+    of: Literal["pixels", "weights"],
+    dtype: torch.dtype = torch.float32,
+) -> int:
+    """Bytes at the peak of a forward and a backward pass of `images` images, to their pixels or to the weights."""
+    with torch.device("meta"):
+        network = NETWORKS[name](num_classes=1, image_size=image_size, width=width).to(dtype)
+        batch = torch.empty(images, 3, image_size, image_size, dtype=dtype)
+    network.requires_grad_(of == "weights")
+    wanted = list(network.parameters()) if of == "weights" else [batch.requires_grad_()]
+    return peak_bytes(lambda: torch.autograd.grad(network(batch).sum(), wanted))

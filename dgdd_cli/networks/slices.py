@@ -18,10 +18,12 @@ def in_slices(block: Callable[[Tensor], Tensor], inputs: Tensor, *, widest: int,
 
     inputs (N, ...); an image makes a largest map of `widest` bytes and keeps `kept` bytes for the backward pass.
     """
-    count = max(1, SLICE // widest)
+    anew = torch.is_grad_enabled() and len(inputs) * kept > KEPT
+    # heaps of a CPU fragment less with smaller blocks; a GPU needs slices that fill it
+    count = max(1, SLICE // (4 if anew and inputs.device.type != "cuda" else 1) // widest)
     if len(inputs) <= count:
         return block(inputs)
     parts = inputs.split(count)
-    if torch.is_grad_enabled() and len(inputs) * kept > KEPT:
+    if anew:
         return torch.cat([checkpoint(block, part, use_reentrant=False, preserve_rng_state=False) for part in parts])
     return torch.cat([block(part) for part in parts])
