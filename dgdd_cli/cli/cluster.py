@@ -188,21 +188,17 @@ def _number(groups: str) -> int | Literal["auto"]:
 
 def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:
     """Size and most frequent class and domain of every group."""
-    from dgdd_cli.groups.purity import contingency
-
-    classes = contingency(found.assignments, images.labels).max(1)
-    domains = contingency(found.assignments, images.domains).max(1)
-    return [
-        {
-            "group": group,
-            "size": size,
-            "class": images.class_names[int(classes.indices[group])],
-            "class_share": int(classes.values[group]) / size,
-            "domain": images.domain_names[int(domains.indices[group])],
-            "domain_share": int(domains.values[group]) / size,
-        }
-        for group, size in enumerate(found.sizes.tolist())
-    ]
+    described = []
+    for group, size in enumerate(found.sizes.tolist()):
+        own: dict[str, Any] = {"group": group, "size": size}
+        for what, names, of_image in (
+            ("class", images.class_names, images.labels),
+            ("domain", images.domain_names, images.domains),
+        ):
+            counts = of_image[found.assignments == group].bincount()
+            own |= {what: names[int(counts.argmax())], f"{what}_share": int(counts.max()) / size}
+        described.append(own)
+    return described
 
 
 def _report(document: dict[str, Any]) -> Group:
