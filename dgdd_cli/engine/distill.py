@@ -79,9 +79,9 @@ def distill(
     called with the state about every `keep_seconds` (the clock decides when a checkpoint is written, never what is
     computed) and on Ctrl-C, which then raises Interrupted. With several ranks each step averages their gradients, so
     every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. `note` hears
-    what the run will take; raises UsageError where the device has no room for it. On one type
-    of CPU the result depends on nothing but the arguments; CUDA adds up in any order. The precision is that of the
-    probes, whatever the process is set to.
+    what the run will take; raises UsageError where the device has no room for it. On one type of CPU the result depends
+    on nothing but the arguments; CUDA adds up in any order. The precision is that of the probes, whatever the process
+    is set to.
     """
     if recipe.surgery or recipe.risk:
         choose(kernels, device, torch.float32)  # refuses now, not after the bank

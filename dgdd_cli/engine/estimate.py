@@ -70,9 +70,7 @@ def bytes_needed(recipe: Recipe, sizes: Sizes, device: torch.device) -> int:
     if bank and probes and probes.bank_size:
         kept += min(probes.bank_size, VIEWS_KEPT) * network_bytes(probes, sizes)
     source = 0 if device.type == "cpu" else sizes.images * sizes.pixels
-    looking, stepping = tensor_peaks(recipe, sizes)
-    passed = max(in_use(looking, device, backward=False), in_use(stepping, device, backward=True))
-    return passed + kept + source
+    return in_use(max(tensor_peaks(recipe, sizes)), device) + kept + source
 
 
 def _smaller(recipe: Recipe, sizes: Sizes, device: torch.device) -> Iterator[list[Option]]:

@@ -57,8 +57,7 @@ def evaluation_bytes(
         peak = footprint(work.network, image_size=image_size, width=protocol.width).peak
         test = peak * max(1, min(MOST, tests, ACTIVATIONS // peak))
         moved = 0 if device.type == "cpu" else (work.at_once * work.images + tests) * pixels
-        passed = max(in_use(training, device, backward=True), in_use(test, device, backward=False))
-        found = max(found, passed + moved)
+        found = max(found, in_use(max(training, test), device) + moved)
     return found
 
 

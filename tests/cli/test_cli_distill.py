@@ -118,6 +118,23 @@ def test_quiet_prints_the_path_alone(shapes_folder, tmp_path, capsys):
     assert captured.err == ""
 
 
+@pytest.mark.parametrize(("mode", "said"), [("--json", True), ("--quiet", False)])
+def test_what_a_run_takes_is_said_on_stderr_alone(shapes_folder, tmp_path, capsys, mode, said):
+    assert distill(shapes_folder, tmp_path / "b.safetensors", "--steps", "2", mode) == 0
+    captured = capsys.readouterr()
+    assert "about" not in captured.out
+    found = re.search(r"^about \d+ s and [\d.]+ [GM]iB: 2 steps of .+, a bank of 2 probes in", captured.err, re.M)
+    assert bool(found) == said
+
+
+def test_a_run_that_memory_cannot_hold_is_refused(shapes_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dgdd_cli.runtime.estimate.free_memory_bytes", lambda device: 1000)
+    out = tmp_path / "b.safetensors"
+    assert distill(shapes_folder, out, "--steps", "2") == 2
+    assert error_of(capsys).startswith("error: this run needs about ")
+    assert not out.exists()
+
+
 def test_seeds_and_settings_reach_the_bundle(shapes_folder, tmp_path):
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     assert distill(shapes_folder, first, "--steps", "2") == 0

@@ -1,5 +1,6 @@
 """What is said of a run before it starts, against what its tensors then take; and what is refused."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -61,18 +62,16 @@ def free(monkeypatch, gib):
 
 
 def test_a_run_that_cannot_fit_is_refused_with_what_would(monkeypatch):
-    recipe, sizes = recipe_of("dm", width=64, source="bank:2"), Sizes(420, 7, 3, 224, 10)
-    free(monkeypatch, 2)
-    with pytest.raises(UsageError, match=r"needs about \d\.\d GiB of memory, and 2\.0 GiB are free") as caught:
+    recipe, sizes = recipe_of("dm", width=64, source="bank:2"), Sizes(420, 7, 3, 64, 40)
+    free(monkeypatch, 1.25)
+    with pytest.raises(UsageError, match=r"needs about \d\.\d GiB of memory, and 1\.2 GiB are free") as caught:
         require_room_to_distill(recipe, sizes, CPU)
-    assert "--image-size 1" in caught.value.hint
-    assert "--ipc" in caught.value.hint
-    size = int(caught.value.hint.split("--image-size ")[1].split(",")[0])
+    typed = caught.value.hint.removeprefix("what would fit: ").split(", or ")
+    size, ipc, width = (int(re.split("[ =]", option)[-1]) for option in typed)
+    assert [option.rstrip("0123456789") for option in typed] == ["--image-size ", "--ipc ", "--set probes.width="]
     require_room_to_distill(recipe, replace(sizes, image_size=size), CPU)
-    thin = recipe_of("dsa", width=64, batch=32)
-    with pytest.raises(UsageError) as caught:
-        require_room_to_distill(thin, sizes, CPU)
-    assert "--set probes.width=" in caught.value.hint
+    require_room_to_distill(recipe, replace(sizes, ipc=ipc), CPU)
+    require_room_to_distill(recipe_of("dm", width=width, source="bank:2"), sizes, CPU)
     free(monkeypatch, 0.01)
     with pytest.raises(UsageError, match="10 MiB are free") as caught:
         require_room_to_distill(recipe, sizes, CPU)

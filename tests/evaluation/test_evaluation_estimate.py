@@ -42,9 +42,9 @@ def comparison(dataset, protocol, *, network="convnet", **named):
 def test_the_memory_that_is_said_is_what_the_tensors_take(shapes, monkeypatch, network, size, trainer):
     monkeypatch.setattr("dgdd_cli.evaluation.estimate.seconds_an_image", lambda *_, **__: 0.0)  # a pass of its own
     dataset = shapes(size=size, per_cell=8)
-    protocol = Protocol(width=16, batch=24, augment="none", epochs=2, trainer=trainer)
+    protocol = Protocol(width=16, batch=24, augment="none", epochs=1, trainer=trainer)
     taken = peak_bytes(comparison(dataset, protocol, network=network))
-    monkeypatch.setattr("dgdd_cli.evaluation.estimate.in_use", lambda tensors, *_, **__: tensors)
+    monkeypatch.setattr("dgdd_cli.evaluation.estimate.in_use", lambda tensors, device: tensors)
     said = evaluation_bytes([Work(network, 1, 2, 24)], protocol, classes=3, image_size=size, tests=24, device=CPU)
     assert said == pytest.approx(taken, rel=0.4)
 
