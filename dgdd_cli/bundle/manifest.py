@@ -34,7 +34,7 @@ class Block(BaseModel):
 
 
 class Images(Block):
-    """How the `images` tensor is laid out; `ipc` images of every class."""
+    """`ipc` stored images of every class, and how the training images that they decode to are laid out."""
 
     count: Size
     ipc: Size
@@ -53,9 +53,16 @@ class Normalise(Block):
 
 
 class Synthesis(Block):
-    """How stored images decode to training images."""
+    """How stored images decode to training images: `identity`, or the name of a parameterisation with its settings."""
 
-    name: Literal["identity"] = "identity"
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    name: Name = "identity"
+
+    @property
+    def settings(self) -> dict[str, JsonValue]:
+        return dict(self.__pydantic_extra__)
 
 
 class Method(Block):
@@ -89,12 +96,17 @@ class BundleFacts(Block):
     domains: tuple[Name, ...] = Field(min_length=1)
     target: Name | None
     synthesis: Synthesis = Synthesis()
+    label_kind: Literal["hard", "probability", "regression"] | None = None  # stated for soft labels alone
     method: Method
     seed: Seed
     steps: Count
     software: dict[Name, Text]
     device: Device
     source: Source
+
+    def document(self) -> dict[str, Any]:
+        """As every block's, without a kind of labels that is not stated."""
+        return {key: value for key, value in Block.document(self).items() if key != "label_kind" or value}
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

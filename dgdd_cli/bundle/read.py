@@ -5,48 +5,82 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dgdd_cli.bundle.decoding import decoded, parameterisation_of, stored_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
 from dgdd_cli.errors import DataError
 from dgdd_cli.storage.container import invalid, read_container, tensor_sha256
 from dgdd_cli.storage.layout import check_layout
+from dgdd_cli.synthesis.labels import Labels, label_kind
+from dgdd_cli.synthesis.parameterisation import Parameterisation, owners_of
 from dgdd_cli.text import plural
+
+
+class Labelled(NamedTuple):
+    """Training images with what each is taught and the domain it comes from, owner by owner, tile by tile."""
+
+    images: Tensor  # (M, 3, H, W) uint8
+    labels: Labels  # of M images
+    domains: Tensor  # (M,) int64 in [-1, D); -1 = mixed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A distilled set that passed every check; N = IPC x classes images of C classes from D source domains."""
+    """A distilled set that passed every check: N = IPC x classes stored images of C classes from D source domains.
+
+    They decode to M = N · factor² training images, `images`: those that the first stored image owns, tile by tile, then
+    those of the second. Of pixels, M = N.
+    """
 
     path: Path
-    images: Tensor  # (N, 3, H, W) uint8
+    tensors: Mapping[str, Tensor]  # as stored
+    images: Tensor  # (M, 3, H, W) uint8
     labels: Tensor  # (N,) int64 in [0, C)
     domains: Tensor  # (N,) int64 in [-1, D); -1 = mixed
-    soft_labels: Tensor | None  # (N, C) float32
+    soft_labels: Tensor | None  # (M, C) float32
     groups: Tensor | None  # (N,) int64 >= -1
     manifest: Manifest
 
     def __len__(self) -> int:
-        return self.images.shape[0]
+        return self.labels.shape[0]
+
+    @property
+    def parameterisation(self) -> Parameterisation:
+        return parameterisation_of(self.manifest)
+
+    @property
+    def owners(self) -> Tensor:
+        """Which stored image each training image comes from: int64 (M,) in [0, N)."""
+        return owners_of(len(self), self.parameterisation.factor)
+
+    def labelled(self) -> Labelled:
+        """What a student is trained on."""
+        kind = label_kind(self.manifest.label_kind, self.soft_labels)
+        owners = self.owners
+        return Labelled(self.images, Labels(kind, self.labels[owners], self.soft_labels), self.domains[owners])
 
 
 def load_bundle(path: str | Path) -> Bundle:
     """The bundle at `path`, its schema, shapes, ranges and hashes verified; raises DataError."""
     path = Path(path)
-    tensors, document = read_container(path, kind="bundle")
+    tensors, document = read_container(path, kind="bundle", more=stored_layout)
     try:
         manifest = parse(Manifest, document)
         if manifest.id != identify(document):
             raise ValueError(f"its manifest was changed: the id should be {identify(document)}, not {manifest.id}")
         check_tensors(tensors, manifest)
         check_hashes(tensors, manifest.hashes)
+        images = decoded(tensors, manifest)
     except ValueError as error:
         raise invalid(path, "bundle", error) from error
     return Bundle(
         path=path,
-        images=tensors["images"],
+        tensors=tensors,
+        images=images,
         labels=tensors["labels"],
         domains=tensors["domains"],
         soft_labels=tensors.get("soft_labels"),
@@ -74,9 +108,10 @@ def passed_checks(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     classes = plural(len(manifest.classes), "class", "classes")
     optional = [name for name in ("soft_labels", "groups") if name in manifest.hashes]
+    stored = bundle.parameterisation.layout
     return [
         f"schema: {manifest.schema_name}, no unknown or duplicate field",
-        f"tensors: exactly {', '.join(['images', 'labels', 'domains', *optional])}, dtypes and shapes as stated",
+        f"tensors: exactly {', '.join([*stored, 'labels', 'domains', *optional])}, dtypes and shapes as stated",
         f"counts: {plural(len(bundle), 'image')} = {manifest.images.ipc} per class x {classes}",
         f"ranges: labels within {classes}, domains within {plural(len(manifest.domains), 'source')}",
         f"hashes: sha256 of {plural(len(manifest.hashes), 'tensor')}",
@@ -85,26 +120,26 @@ def passed_checks(bundle: Bundle) -> list[str]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
-    """Raise ValueError unless dtypes, shapes, counts and ranges are what a bundle and its manifest say."""
-    check_layout(tensors, "bundle")
+    """Raise ValueError unless dtypes, shapes, counts and ranges are what a bundle and its manifest say.
+
+    The shapes of what is stored in the place of images show when it is decoded.
+    """
+    found = parameterisation_of(manifest)
+    check_layout(tensors, "bundle", found.layout)
     stated, classes = manifest.images, len(manifest.classes)
     n = stated.count
-    shapes: dict[str, tuple[int, ...]] = {
-        "images": (n, 3, stated.height, stated.width),
-        "labels": (n,),
-        "domains": (n,),
-        "soft_labels": (n, classes),
-        "groups": (n,),
-    }
+    shapes = {"labels": (n,), "domains": (n,), "soft_labels": (n * found.factor**2, classes), "groups": (n,)}
+    for name, shape in shapes.items():
+        if name in tensors and tuple(tensors[name].shape) != shape:
+            raise ValueError(f"the tensor {name!r} has shape {tuple(tensors[name].shape)}, its manifest asks {shape}")
     for name, tensor in tensors.items():
-        if tuple(tensor.shape) != shapes[name]:
-            raise ValueError(f"the tensor {name!r} has shape {tuple(tensor.shape)}, its manifest asks {shapes[name]}")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"the tensor {name!r} holds NaN or infinite values")
     check_range("labels", tensors["labels"], 0, classes)
     check_range("domains", tensors["domains"], -1, len(manifest.domains))
     if "groups" in tensors:
         check_range("groups", tensors["groups"], -1, 2**31)
-    if "soft_labels" in tensors and not bool(torch.isfinite(tensors["soft_labels"]).all()):
-        raise ValueError("the tensor 'soft_labels' holds NaN or infinite values")
+    label_kind(manifest.label_kind, tensors.get("soft_labels"))
     if not bool((torch.bincount(tensors["labels"], minlength=classes) == stated.ipc).all()):
         raise ValueError(f"not every class has {plural(stated.ipc, 'image')}")
 

@@ -20,7 +20,8 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
     manifest = bundle.manifest
 
     def draw(repeat: int) -> TrainingSet:
-        return TrainingSet(bundle.images, bundle.labels, bundle.domains)
+        images, labels, domains = bundle.labelled()
+        return TrainingSet(images, labels.classes, domains)
 
     return Contestant(
         name=str(bundle.path),

@@ -12,7 +12,7 @@ import math
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from dgdd_cli.storage.header import (
     entries_in,
     read_header,
 )
-from dgdd_cli.storage.layout import LAYOUTS, NUMPY
+from dgdd_cli.storage.layout import LAYOUTS, NUMPY, TensorRule, rules_of
 from dgdd_cli.text import canonical_json, printable, typeable
 
 _WORDS = {"bundle": "bundle", "groups": "groups file", "checkpoint": "checkpoint"}
@@ -83,12 +83,15 @@ def header_bytes(data: bytes) -> int:
     return int(length)
 
 
-def read_container(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_container(
+    path: Path, *, kind: str, more: Callable[[Mapping[str, Any]], Mapping[str, TensorRule]] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the document of a file of this kind ("bundle", "groups" or "checkpoint").
 
     Checked here: a regular file of at most 8 GiB, a header of at most 1 MiB without duplicate keys, one document of
     the expected schema, exactly the expected tensors with their dtypes, and offsets that cover the file without a
-    gap. What the values mean is the caller's to check. Raises DataError.
+    gap. `more` finds in the document which tensors it holds besides those of its kind, or raises ValueError. What the
+    values mean is the caller's to check. Raises DataError.
     """
     with _open(path, kind) as file:
         try:
@@ -96,7 +99,8 @@ def read_container(path: Path, *, kind: str) -> tuple[dict[str, Tensor], dict[st
             header, start = read_header(file, size)
             document = document_in(header)
             _check_schema(path, document, kind)
-            entries = entries_in(header, LAYOUTS[kind].tensors, size - start)
+            rules = rules_of(kind, more(document) if more else None)
+            entries = entries_in(header, rules, size - start)
             tensors = {entry.name: _read_tensor(file, start, entry) for entry in entries}
         except (ValueError, OSError, MemoryError) as error:
             raise invalid(path, kind, error) from error

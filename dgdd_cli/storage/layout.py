@@ -25,7 +25,10 @@ class TensorRule:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One kind of file: the schema its document names, the exact tensors it may hold."""
+    """One kind of file: the schema its document names, the exact tensors it may hold.
+
+    A bundle holds those of its parameterisation besides, which its document names.
+    """
 
     schema: str
     tensors: Mapping[str, TensorRule]
@@ -35,7 +38,6 @@ LAYOUTS: Mapping[str, Layout] = {
     "bundle": Layout(
         "dgdd/1",
         {
-            "images": TensorRule("U8", 4),
             "labels": TensorRule("I64", 1),
             "domains": TensorRule("I64", 1),
             "soft_labels": TensorRule("F32", 2, optional=True),
@@ -63,14 +65,22 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def check_layout(tensors: Mapping[str, Tensor], kind: str) -> None:
-    """Raise ValueError unless names, dtypes and dimensions of `tensors` are those of this kind of file."""
-    rules = LAYOUTS[kind].tensors
+def check_layout(tensors: Mapping[str, Tensor], kind: str, more: Mapping[str, TensorRule] | None = None) -> None:
+    """Raise ValueError unless names, dtypes and dimensions of `tensors` are those of this kind and of `more`."""
+    rules = rules_of(kind, more)
     check_names(tensors, rules)
     for name, tensor in tensors.items():
         rule = rules[name]
         if tensor.dtype != TORCH[rule.dtype] or tensor.ndim != rule.dimensions:
             raise ValueError(misfit(name, rule, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)))
+
+
+def rules_of(kind: str, more: Mapping[str, TensorRule] | None = None) -> dict[str, TensorRule]:
+    """The rule of every tensor in a file of this kind, those of `more` first. Raises ValueError for a name in both."""
+    own = LAYOUTS[kind].tensors
+    if more and (taken := sorted(more.keys() & own.keys())):
+        raise ValueError(f"the tensor {taken[0]!r} has a meaning of its own in a {kind}")
+    return {**(more or {}), **own}
 
 
 def check_names(found: Mapping[str, object], rules: Mapping[str, TensorRule]) -> None:

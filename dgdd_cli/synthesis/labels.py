@@ -75,6 +75,23 @@ def label_losses(logits: Tensor, labels: Labels) -> Tensor:
     return (logits - labels.soft).square().mean(1)
 
 
+def label_kind(stated: Kind | None, soft: Tensor | None) -> Kind:
+    """The kind of a bundle's labels: what its manifest states, or what its soft labels (M, C) are if it states none.
+
+    Raises ValueError where the values are not of the kind, or are missing, or are none that can be learnt.
+    """
+    if soft is None:
+        if stated not in (None, "hard"):
+            raise ValueError(f"label_kind is {stated!r}, and the tensor 'soft_labels' is missing")
+        return "hard"
+    if stated == "hard":
+        raise ValueError("label_kind is 'hard', and it holds the tensor 'soft_labels'")
+    if stated != "regression" and not is_probability(soft):
+        said = "label_kind is missing" if stated is None else f"label_kind is {stated!r}"
+        raise ValueError(f"{said}, and rows of 'soft_labels' are negative or do not sum to 1")
+    return stated or "probability"
+
+
 def is_probability(values: Tensor) -> bool:
     """Whether rows are non-negative and sum to 1."""
     return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() <= SUMS_TO_ONE).all())

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dgdd_cli.storage.layout import TensorRule
+
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W) to float32 in [0, 1]."""
@@ -35,6 +37,10 @@ class Pixels:
     @property
     def settings(self) -> dict[str, Any]:
         return {}
+
+    @property
+    def layout(self) -> dict[str, TensorRule]:
+        return {"images": TensorRule("U8", 4)}
 
     def encode(self, images: Tensor) -> dict[str, Tensor]:
         return {"images": images}

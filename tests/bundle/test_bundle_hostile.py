@@ -261,7 +261,7 @@ def test_indices_out_of_range(bundle_path: Path, name: str, values: list[int], w
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_soft_labels_must_be_finite(tmp_path: Path, value: float) -> None:
     path = tmp_path / "b.safetensors"
-    write_bundle(path, tensors_with(soft_labels=torch.zeros(4, 2)), facts_with())
+    write_bundle(path, tensors_with(soft_labels=torch.full((4, 2), 0.5)), facts_with())
     bad = torch.tensor([[0.0, 1.0]] * 3 + [[value, 1.0]])
     refused(path, resigned(path.read_bytes(), "soft_labels", bad), "NaN or infinite")
 
