@@ -201,7 +201,8 @@ def distill(
             else "--target none",
         )
     sources, held_out = split_domains(located, wanted)
-    run = run.model_copy(update={"target": held_out or "none", "recipe": complete(run.recipe, located.name)})
+    recipe = complete(run.recipe, located.name, image_size=run.image_size)
+    run = run.model_copy(update={"target": held_out or "none", "recipe": recipe})
     if print_config:
         typer.echo(to_toml(run), nl=False)
         return

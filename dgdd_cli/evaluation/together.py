@@ -74,15 +74,15 @@ def train_together(
     trainer = trainer_named(protocol.trainer)
     device = sets[0].labels.device
     of = range(len(sets)) if of is None else of
-    form = networks[0]
-    if not isinstance(form, ConvNet):
+    forms = [network for network in networks if isinstance(network, ConvNet)]
+    if len(forms) < len(networks):
         raise ValueError("only ConvNets are trained together: networks with buffers would share them")
     for network in networks:
         network.train()
-    parameters, _ = torch.func.stack_module_state(list(networks))  # names to (R, ...)
+    parameters, _ = torch.func.stack_module_state(list[nn.Module](forms))  # names to (R, ...)
     starts = [trainer.start(own.domains, num_domains).to(device) for own in sets]
     states = torch.stack([starts[place] for place in of])  # (R, ...)
-    mapped = torch.func.vmap(partial(_loss, _Loss(FoldedConvNet(form), trainer, protocol.trainer_settings)))
+    mapped = torch.func.vmap(partial(_loss, _Loss(FoldedConvNet(forms[0]), trainer, protocol.trainer_settings)))
 
     def loss_of(batch: Batch) -> Tensor:
         nonlocal states

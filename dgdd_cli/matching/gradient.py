@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from dgdd_cli.networks import Backbone
 
 SILENT = 1e-6  # a row shorter than this points nowhere: keeps the cosine of two zero rows at 0
 
 
-def matched_gradient(network: nn.Module, loss: Tensor, *, differentiable: bool = False) -> tuple[Tensor, ...]:
+def matched_gradient(network: Backbone, loss: Tensor, *, differentiable: bool = False) -> tuple[Tensor, ...]:
     """∂loss/∂θ of a scalar loss for every weight of the network that has rows, each of the parameter's shape.
 
     Vectors (biases and the scales of normalisation layers) are left out, as in the published distance. Spends the graph

@@ -9,7 +9,7 @@ from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.config import Probes, Recipe, Risk
 from dgdd_cli.errors import UnknownName, UsageError
 from dgdd_cli.matching import OBJECTIVES
-from dgdd_cli.networks import BATCH_NORMALISED
+from dgdd_cli.networks import blueprint
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
 RATE = 0.01  # of group-DRO (Sagawa et al. 2020), per loss in units of the mean loss: larger ones give up easy groups
@@ -25,7 +25,7 @@ READS: dict[str, dict[str, float]] = {
 }
 
 
-def complete(recipe: Recipe, dataset: str) -> Recipe:
+def complete(recipe: Recipe, dataset: str, *, image_size: int = 32) -> Recipe:
     """The recipe with what depends on the dataset filled in (`augment = "auto"`), checked as far as possible.
 
     Raises UsageError for parts that do not go together: surgery without matching, matching without an optimiser, a
@@ -42,7 +42,7 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
     if recipe.matching and recipe.matching.name not in (*OBJECTIVES, "gradient"):
         raise UnknownName("matching objective", recipe.matching.name, (*OBJECTIVES, "gradient"))
     if recipe.matching and recipe.matching.name == "gradient":
-        _check_gradient_matching(recipe)
+        _check_gradient_matching(recipe, image_size)
     elif recipe.trajectory:
         raise UsageError("a trajectory is the life of a network in gradient matching", hint="--method dc, dsa or rdd")
     elif recipe.probes and recipe.probes.select != "random":
@@ -51,6 +51,7 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
     if recipe.risk:
         update["risk"] = _complete_risk(recipe, recipe.risk)
     if recipe.probes:
+        blueprint(recipe.probes.network, image_size=image_size)  # refuses a name or size that is none of its own
         update["probes"] = _complete_probes(recipe, recipe.probes, dataset)
     return recipe.model_copy(update=update)
 
@@ -58,12 +59,6 @@ def complete(recipe: Recipe, dataset: str) -> Recipe:
 def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
     augment = for_dataset(probes.augment, dataset)
     parse(augment)
-    if probes.network in BATCH_NORMALISED:
-        raise UsageError(
-            f"a probe needs a network without batch normalisation, which {probes.network} has: "
-            "it must see each image by itself",
-            hint="--set probes.network=convnet",
-        )
     objective = OBJECTIVES.get(recipe.matching.name) if recipe.matching else None
     samples = objective is not None and objective.samples
     if probes.reservoir is not None and not samples:
@@ -72,8 +67,20 @@ def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
     return probes.model_copy(update={"augment": augment, "reservoir": reservoir})
 
 
-def _check_gradient_matching(recipe: Recipe) -> None:
+def _check_gradient_matching(recipe: Recipe, image_size: int) -> None:
     assert recipe.probes
+    network = blueprint(recipe.probes.network, image_size=image_size)
+    if network.batch_normalised:
+        raise UsageError(
+            f"gradient matching needs a network without batch normalisation, which {recipe.probes.network} has: "
+            "it must see each image by itself while it is trained",
+            hint="--set probes.network=convnet",
+        )
+    if not network.trainable:
+        raise UsageError(
+            f"gradient matching trains its networks, and {recipe.probes.network} may not be trained",
+            hint="--method dm, or --set probes.network=convnet",
+        )
     if recipe.trajectory is None:
         raise UsageError("gradient matching needs the table trajectory", hint="start from --method dsa --print-config")
     if recipe.probes.bank_size is not None:

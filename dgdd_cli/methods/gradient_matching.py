@@ -22,7 +22,7 @@ from dgdd_cli.methods.real_batch import Clusters, cluster_strata, draw_batch, dr
 from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.sample_risk import SampleRisk, sample_risks
 from dgdd_cli.methods.step import Stepped
-from dgdd_cli.networks import Network, build
+from dgdd_cli.networks import Backbone, blueprint, build, normalised_by
 from dgdd_cli.probes.view import image_features, make_view
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.runtime.ranks import ALONE, Ranks
@@ -36,7 +36,7 @@ class _Life:
     """The network of the moment and what goes with it."""
 
     index: int
-    network: Network
+    network: Backbone
     optimiser: torch.optim.Optimizer
     matching_risk: SampleRisk
     training_risk: SampleRisk
@@ -66,7 +66,9 @@ def gradient_matching(
     on real images, in that. With `select = "kmeans"` those of the matched gradient are one of each K-means cluster, by
     the features of the first network. The weights of group-DRO accumulate within the life of a network.
     """
-    mean, std = (torch.tensor(v, device=device) for v in (normalisation.mean, normalisation.std))
+    network = blueprint(probes.network, image_size=source.image_size, width=probes.width)
+    own = normalised_by(network, normalisation)
+    mean, std = (torch.tensor(v, device=device) for v in (own.mean, own.std))
     real, real_labels, classes = source.images.to(device), source.labels.to(device), len(source.class_names)
     synthetic_rows = labels.argsort(stable=True).view(classes, -1)  # (C, IPC)
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
@@ -153,7 +155,7 @@ def gradient_matching(
     return step
 
 
-def _class_losses(network: Network, images: Tensor, label: int) -> Tensor:
+def _class_losses(network: Backbone, images: Tensor, label: int) -> Tensor:
     """Cross-entropy of each image (B, 3, H, W) of one class, float (B,)."""
     logits = network(images)
     return F.cross_entropy(logits, torch.full((len(images),), label, device=images.device), reduction="none")

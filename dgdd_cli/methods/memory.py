@@ -11,7 +11,7 @@ from torch import nn
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
-from dgdd_cli.networks import NETWORKS, Network
+from dgdd_cli.networks import Backbone, blueprint
 from dgdd_cli.networks.footprint import ACTIVATIONS, COPIES, MOST, backward_bytes, footprint, peak_bytes
 from dgdd_cli.networks.slices import KEPT
 
@@ -145,6 +145,5 @@ def _features(probes: Probes, sizes: Sizes) -> int:
     return classifier.in_features
 
 
-def _form(probes: Probes, sizes: Sizes) -> Network:
-    with torch.device("meta"):
-        return NETWORKS[probes.network](num_classes=sizes.classes, image_size=sizes.image_size, width=probes.width)
+def _form(probes: Probes, sizes: Sizes) -> Backbone:
+    return blueprint(probes.network, num_classes=sizes.classes, image_size=sizes.image_size, width=probes.width)

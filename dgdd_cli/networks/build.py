@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import torch
 
-from dgdd_cli.errors import UnknownName
+from dgdd_cli.errors import UnknownName, UsageError
+from dgdd_cli.networks.backbone import Backbone, Builder
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.resnet import ResNet18
 
-Network = ConvNet | ResNet18  # both give features (N, F) for matching and logits (N, num_classes)
-
-NETWORKS: dict[str, type[ConvNet] | type[ResNet18]] = {"convnet": ConvNet, "resnet18": ResNet18}
-BATCH_NORMALISED = frozenset({"resnet18"})  # what these make of an image depends on the others in its batch
+NETWORKS: dict[str, Builder] = {"convnet": ConvNet, "resnet18": ResNet18}
 
 
-def build(name: str, *, num_classes: int, image_size: int, generator: torch.Generator, width: int = 128) -> Network:
+def build(name: str, *, num_classes: int, image_size: int, generator: torch.Generator, width: int = 128) -> Backbone:
     """Build the network `name` for float32 images (N, 3, image_size, image_size) with weights drawn from `generator`.
 
-    `width` is the ConvNet's number of channels; ResNet-18 keeps its own. Raises UnknownName.
+    `width` is the ConvNet's number of channels; ResNet-18 keeps its own. Raises UnknownName, and UsageError for a
+    network that takes images of another size.
     """
-    if name not in NETWORKS:
-        raise UnknownName("network", name, NETWORKS)
-    with torch.device("meta"):  # the constructors draw from global state: let them draw nothing
-        network = NETWORKS[name](num_classes=num_classes, image_size=image_size, width=width)
+    network = blueprint(name, num_classes=num_classes, image_size=image_size, width=width)
     network.to_empty(device="cpu")
     network.initialise(generator)
+    return network
+
+
+def blueprint(name: str, *, num_classes: int = 1, image_size: int, width: int = 128) -> Backbone:
+    """The network `name` without content, on the meta device: what it says of itself, and its sizes."""
+    if name not in NETWORKS:
+        raise UnknownName("network", name, NETWORKS)
+    with torch.device("meta"):  # constructors draw from global state: let them draw nothing
+        network = NETWORKS[name](num_classes=num_classes, image_size=image_size, width=width)
+    if network.input_size not in (None, image_size):
+        raise UsageError(
+            f"the network {name!r} takes images of {network.input_size} px, not of {image_size} px",
+            hint=f"--image-size {network.input_size}",
+        )
     return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dgdd_cli.networks.build import NETWORKS, Network
+from dgdd_cli.networks.backbone import Backbone, Look, features
+from dgdd_cli.networks.build import blueprint
 
 ACTIVATIONS = 2**29  # bytes that a pass without gradients may take
 MOST = 256  # images a pass: larger ones only cost memory
@@ -70,29 +72,41 @@ class Footprint(NamedTuple):
     kept: int
 
 
+_KNOWN: dict[tuple[object, ...], Footprint] = {}
+
+
 @cache
 def footprint(name: str, *, image_size: int, width: int, dtype: torch.dtype = torch.float32) -> Footprint:
-    """What an image of (3, image_size, image_size) takes in the network `name`."""
-    with torch.device("meta"):
-        network = NETWORKS[name](num_classes=1, image_size=image_size, width=width).to(dtype).eval()
-        network.requires_grad_(False)
-        image = torch.empty(1, 3, image_size, image_size, dtype=dtype)
+    """What the features of an image of (3, image_size, image_size) take in the network `name`."""
+    return footprint_in(blueprint(name, image_size=image_size, width=width), image_size, dtype)
+
+
+def footprint_in(
+    network: Backbone, image_size: int, dtype: torch.dtype = torch.float32, look: Look = features
+) -> Footprint:
+    """What `look` at an image takes in a network that is there, computing in `dtype`; measured once for networks of
+    one type with parameters of the same sizes."""
+    key = (type(network), *(value.shape for value in network.parameters()), image_size, dtype, look)
+    if key not in _KNOWN:
+        _KNOWN[key] = _measure(network, image_size, dtype, look)
+    return _KNOWN[key]
+
+
+def _measure(network: Backbone, image_size: int, dtype: torch.dtype, look: Look) -> Footprint:
+    own = copy.deepcopy(network).to("meta", dtype).eval().requires_grad_(False)
+    image = torch.empty(1, 3, image_size, image_size, dtype=dtype, device="meta")
     with torch.no_grad():
-        peak = peak_bytes(lambda: network.features(image))
-    kept = _measured(lambda: network.features(image.requires_grad_()))[1]
+        peak = peak_bytes(lambda: look(own, image))
+    kept = _measured(lambda: look(own, image.requires_grad_()))[1]
     return Footprint(peak + COPIES * 4 * image[0].numel(), kept)
 
 
-def footprint_in(network: Network, image_size: int, dtype: torch.dtype = torch.float32) -> Footprint:
-    """The footprint in a network that is there."""
-    name = next(name for name, kind in NETWORKS.items() if isinstance(network, kind))
-    return footprint(name, image_size=image_size, width=network.width, dtype=dtype)
-
-
-def images_at_once(network: Network, image_size: int, dtype: torch.dtype = torch.float32) -> int:
+def images_at_once(
+    network: Backbone, image_size: int, dtype: torch.dtype = torch.float32, look: Look = features
+) -> int:
     """How many images of (3, image_size, image_size) a pass without gradients takes: `MOST`, or what `ACTIVATIONS`
     hold. Free memory has no say: the same images make the same sums everywhere."""
-    return max(1, min(MOST, ACTIVATIONS // footprint_in(network, image_size, dtype).peak))
+    return max(1, min(MOST, ACTIVATIONS // footprint_in(network, image_size, dtype, look).peak))
 
 
 @cache
@@ -106,9 +120,8 @@ def backward_bytes(
     dtype: torch.dtype = torch.float32,
 ) -> int:
     """Bytes at the peak of a forward and a backward pass of `images` images, to their pixels or to the weights."""
-    with torch.device("meta"):
-        network = NETWORKS[name](num_classes=1, image_size=image_size, width=width).to(dtype)
-        batch = torch.empty(images, 3, image_size, image_size, dtype=dtype)
+    network = blueprint(name, image_size=image_size, width=width).to(dtype)
+    batch = torch.empty(images, 3, image_size, image_size, dtype=dtype, device="meta")
     network.requires_grad_(of == "weights")
     wanted = list(network.parameters()) if of == "weights" else [batch.requires_grad_()]
     return peak_bytes(lambda: torch.autograd.grad(network(batch).sum(), wanted))

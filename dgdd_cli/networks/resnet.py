@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
+
+from dgdd_cli.networks.backbone import DRAWN
 
 
 class ResNet18(nn.Module):
     """torchvision's ResNet-18 without weights; images of at most 64 px get a 3x3 stem of stride 1 and no max pooling.
 
-    Input float (N, 3, S, S); features (N, 512); logits (N, num_classes). `width` is accepted for a uniform
-    signature and must stay at its default: the architecture is fixed.
+    Input float (N, 3, S, S); features (N, 512), the means of a layer's maps; logits (N, num_classes). `width` is
+    accepted for a uniform signature: the architecture is fixed.
     """
+
+    depths = ("layer1", "layer2", "layer3", "layer4")
+    normalisation = None
+    input_size = None
+    trainable = True
+    identity = DRAWN
+    batch_normalised = True
 
     def __init__(self, *, num_classes: int, image_size: int, width: int = 128) -> None:
         super().__init__()
@@ -23,7 +34,6 @@ class ResNet18(nn.Module):
         self.classifier = trunk.fc
         trunk.fc = nn.Identity()
         self.trunk = trunk
-        self.width = width
 
     def initialise(self, generator: torch.Generator) -> None:
         """He initialisation (fan-out) of the convolutions and PyTorch's default of the classifier (He et al. 2015)."""
@@ -37,8 +47,15 @@ class ResNet18(nn.Module):
                 nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.trunk(images)
+    def maps(self, images: Tensor, depths: Sequence[str]) -> tuple[Tensor, ...]:
+        trunk, found = self.trunk, dict[str, Tensor]()
+        maps = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(images))))
+        for depth in self.depths[: 1 + max(map(self.depths.index, depths))]:
+            maps = found[depth] = getattr(trunk, depth)(maps)
+        return tuple(found[depth] for depth in depths)
+
+    def features(self, images: Tensor, depth: str | None = None) -> Tensor:
+        return self.trunk.avgpool(self.maps(images, [depth or self.depths[-1]])[0]).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.features(images))

@@ -112,7 +112,7 @@ def probe_source(
     bank = fill_bank(
         lambda index: torch.cat(statistics(view_kept(index), index)),
         mine,
-        (sum(counts), view_kept(0).network.classifier.in_features),
+        (sum(counts), view_kept(0).width(source.image_size)),
         device=device,
         shelf=_shelf(cache, source, settings, normalisation, seed, mine, device, parts, samples),
         progress=progress,

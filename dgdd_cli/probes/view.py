@@ -11,7 +11,7 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
-from dgdd_cli.networks import Network, build, images_at_once
+from dgdd_cli.networks import Backbone, build, images_at_once, normalised_by
 from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.runtime.transfer import module_to, to_device
 from dgdd_cli.synthesis.pixels import normalise, to_unit
@@ -21,7 +21,7 @@ from dgdd_cli.synthesis.pixels import normalise, to_unit
 class View:
     """The eyes of a probe: images in [0, 1] to features (N, F), float32 whatever the network computes in."""
 
-    network: Network
+    network: Backbone
     augmentation: Draw
     mean: Tensor  # (3,)
     std: Tensor  # (3,)
@@ -30,6 +30,12 @@ class View:
     def __call__(self, images: Tensor) -> Tensor:
         seen = self.augmentation(normalise(images, self.mean, self.std))
         return self.network.features(seen.to(self.dtype)).to(torch.float32)
+
+    @torch.no_grad()
+    def width(self, image_size: int) -> int:
+        """How many features it gives of an image."""
+        blank = self.mean.new_zeros(1, 3, image_size, image_size, dtype=self.dtype)
+        return self.network.features(blank).shape[1]
 
     def at_once(self, image_size: int) -> int:
         """How many images it sees at once where no gradient is asked for."""
@@ -60,7 +66,8 @@ def make_view(
         generator=stream(seed, "probe", index, "network"),
         width=settings.width,
     )
-    network.requires_grad_(False)
+    network.eval().requires_grad_(False)
+    normalisation = normalised_by(network, normalisation)
     drawn = draw(settings.augment, stream(seed, "probe", index, "augmentation"))
     mean, std = (to_device(torch.tensor(value), device) for value in (normalisation.mean, normalisation.std))
     augmentation = replace(drawn, uniforms=to_device(drawn.uniforms, device))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-Module = TypeVar("Module", bound=nn.Module)
+
+class Movable(Protocol):
+    """What an nn.Module has that is moved."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def buffers(self) -> Iterator[Tensor]: ...
+    def to(self, *args: Any, **kwargs: Any) -> Self: ...
+
+
+Module = TypeVar("Module", bound=Movable)
 
 
 def to_device(value: Tensor, device: torch.device) -> Tensor:

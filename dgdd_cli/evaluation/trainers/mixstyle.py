@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgdd_cli.config.protocol import MixStyle
+from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.trainers.beta import beta_draws
 from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
 from dgdd_cli.networks import Network
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet
+from dgdd_cli.networks.resnet import ResNet18
 
 PLACES = 2  # after the first and the second block, as the authors advise
 EPS = 1e-6
@@ -27,7 +29,9 @@ def early_inputs(network: Network | FoldedConvNet) -> list[nn.Module]:
         return list(network.blocks[1 : 1 + PLACES])
     if isinstance(network, ConvNet):
         return list(network.entrances[1 : 1 + PLACES])
-    return [network.trunk.layer2, network.trunk.layer3]
+    if isinstance(network, ResNet18):
+        return [network.trunk.layer2, network.trunk.layer3]
+    raise UsageError("mixstyle mixes between the blocks of convnet and resnet18 alone", hint="--trainer erm")
 
 
 def draw(count: int, settings: MixStyle, generator: torch.Generator) -> Draws:
