@@ -21,9 +21,11 @@ class Matching(Settings):
     `name` is `gradient`, which matches the gradients that a network's parameters get from real and synthetic images and
     draws its real images in batches (`equal`: evenly from the domains), or an objective on features: `dm` matches their
     means, `mmd` their whole distribution by samples (see matching/__init__.py). A risk takes the place of the weights.
+    `readout`: what an objective calls the features of an image (see matching/readout.py).
     """
 
     name: Name = "dm"
+    readout: Name = "features"
     weights: Literal["share", "equal"] = "equal"
 
 

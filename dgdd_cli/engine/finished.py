@@ -47,7 +47,14 @@ def same_software(manifest: BundleFacts, facts: BundleFacts) -> bool:
     return _made_with(manifest) == _made_with(facts)
 
 
+# Settings that bundles were written without, by the table they belong to, at what they then were.
+ADDED = {"matching.readout": "features"}
+
+
 def _asked(facts: BundleFacts, ipc: int, image_size: int) -> dict[str, JsonValue]:
+    settings = dict(flat(facts.method.settings))
+    tables = {key.partition(".")[0] for key in settings}
+    before = {key: value for key, value in ADDED.items() if key.partition(".")[0] in tables}
     return {
         "dataset": facts.source.dataset,
         "target": facts.target,
@@ -55,7 +62,8 @@ def _asked(facts: BundleFacts, ipc: int, image_size: int) -> dict[str, JsonValue
         "ipc": ipc,
         "image_size": image_size,
         "seed": facts.seed,
-        **dict(flat(facts.method.settings)),
+        **before,
+        **settings,
         DATA: facts.source.fingerprint,
     }
 

@@ -9,6 +9,7 @@ from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.config import Probes, Recipe, Risk
 from dgdd_cli.errors import UnknownName, UsageError
 from dgdd_cli.matching import OBJECTIVES
+from dgdd_cli.matching.readout import readout_named
 from dgdd_cli.networks import blueprint
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
@@ -41,6 +42,8 @@ def complete(recipe: Recipe, dataset: str, *, image_size: int = 32) -> Recipe:
         raise UsageError("this method looks through no probes", hint="--method sgs, dm or kmeans does")
     if recipe.matching and recipe.matching.name not in (*OBJECTIVES, "gradient"):
         raise UnknownName("matching objective", recipe.matching.name, (*OBJECTIVES, "gradient"))
+    if recipe.matching:
+        readout_named(recipe.matching.readout)
     if recipe.matching and recipe.matching.name == "gradient":
         _check_gradient_matching(recipe, image_size)
     elif recipe.trajectory:
@@ -61,6 +64,11 @@ def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
     parse(augment)
     objective = OBJECTIVES.get(recipe.matching.name) if recipe.matching else None
     samples = objective is not None and objective.samples
+    if recipe.surgery and objective and recipe.matching and not objective.by_domain:
+        raise UsageError(
+            f"surgery acts on the losses of each domain, and the objective {recipe.matching.name!r} gives none",
+            hint="--method sgs",
+        )
     if probes.reservoir is not None and not samples:
         raise UsageError("only an objective that compares with samples holds a reservoir", hint="--method mmd")
     reservoir = (probes.reservoir or RESERVOIR) if samples else None
@@ -88,6 +96,8 @@ def _check_gradient_matching(recipe: Recipe, image_size: int) -> None:
             "gradient matching trains its networks as it goes: there is no bank of them to fill",
             hint="--probes fresh",
         )
+    if recipe.matching and recipe.matching.readout != "features":
+        raise UsageError("gradient matching compares gradients: it reads nothing out", hint="--method dm")
     if recipe.surgery:
         raise UsageError("surgery acts on distribution matching, not on gradient matching", hint="--method sgs")
     if recipe.probes.precision == "bfloat16":

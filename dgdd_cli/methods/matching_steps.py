@@ -11,6 +11,8 @@ import torch
 from dgdd_cli.config import Matching, Optimiser, Probes, Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.normalisation import normalisation_of
+from dgdd_cli.errors import UsageError
+from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.methods.capture import captured, cuda_graphs
 from dgdd_cli.methods.cells import describe_cells
 from dgdd_cli.methods.domain_wise import averaged_domains, domains_at_risk
@@ -42,6 +44,7 @@ def feature_steps(
 ) -> Steps:
     """Matching of mean features, or of samples of them, through probes that never change; fills their bank."""
     matching, probes, optimiser = _tables(recipe)
+    check_samples(matching, probes)
     cells = describe_cells(state.labels, state.domains, source.counts().to(under.device), matching.weights)
     risk, watched = recipe.risk, parts.partition if parts else None
     if recipe.surgery:
@@ -66,6 +69,7 @@ def feature_steps(
         progress=under.progress,
         parts=watched,
         samples=probes.reservoir or 0,
+        readout=matching.readout,
         ranks=under.ranks,
         cache=under.cache,
         note=under.note,
@@ -73,6 +77,15 @@ def feature_steps(
     if under.device.type == "cuda":
         gradient = captured(gradient, cuda_graphs(under.device))
     return Steps(lambda images, step, standing: gradient(images, probe_at(step), standing))
+
+
+def check_samples(matching: Matching, probes: Probes) -> None:
+    """Raise UsageError where the probes hold the means of what the objective needs samples of."""
+    if OBJECTIVES[matching.name].samples and not probes.reservoir:
+        raise UsageError(
+            f"the objective {matching.name!r} compares with samples of the real images, and these probes hold means",
+            hint="--set probes.reservoir=16",
+        )
 
 
 def gradient_steps(

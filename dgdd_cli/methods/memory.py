@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
+from dgdd_cli.matching.readout import features, readout_named
 from dgdd_cli.networks import Backbone, blueprint
 from dgdd_cli.networks.footprint import ACTIVATIONS, COPIES, MOST, backward_bytes, footprint, peak_bytes
 from dgdd_cli.networks.slices import KEPT
@@ -74,7 +74,7 @@ def bank_bytes(recipe: Recipe, sizes: Sizes) -> int:
     probes = recipe.probes
     if probes is None or recipe.matching is None or probes.bank_size is None:
         return 0
-    return 4 * probes.bank_size * statistics_rows(recipe, probes, sizes) * _features(probes, sizes)
+    return 4 * probes.bank_size * statistics_rows(recipe, probes, sizes) * _features(recipe, probes, sizes)
 
 
 def statistics_rows(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
@@ -115,11 +115,11 @@ def _feature_step(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
     part = min(sizes.synthetic, max(1, KEPT // kept))
     taken = backward_bytes(probes.network, images=part, image_size=size, width=width, of="pixels", dtype=dtype)
     taken += 4 * COPIES * part * sizes.pixels
-    features, products = _features(probes, sizes), sizes.domains + 1 if recipe.surgery else 0
-    taken += 4 * sizes.synthetic * (features * (products + 2) + SPECTRA * products * sizes.pixels)
+    read, products = _features(recipe, probes, sizes), sizes.domains + 1 if recipe.surgery else 0
+    taken += 4 * sizes.synthetic * (read * (products + 2) + SPECTRA * products * sizes.pixels)
     if probes.reservoir:
         targets, compared = statistics_rows(recipe, probes, sizes) // probes.reservoir, sizes.ipc + probes.reservoir
-        taken += 4 * targets * (KERNELS * compared**2 + 2 * compared * features)
+        taken += 4 * targets * (KERNELS * compared**2 + 2 * compared * read)
     return taken
 
 
@@ -139,10 +139,11 @@ def _gradient_step(probes: Probes, sizes: Sizes, training: int) -> int:
     return max(once + 4 * COPIES * real * sizes.pixels, peak_bytes(twice)) + 3 * network_bytes(probes, sizes)
 
 
-def _features(probes: Probes, sizes: Sizes) -> int:
-    classifier = _form(probes, sizes).classifier
-    assert isinstance(classifier, nn.Linear)
-    return classifier.in_features
+def _features(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
+    """How many features are read out of an image."""
+    readout = readout_named(recipe.matching.readout) if recipe.matching else features
+    image = torch.empty(1, 3, sizes.image_size, sizes.image_size, device="meta")
+    return readout(_form(probes, sizes).eval(), image).shape[1]
 
 
 def _form(probes: Probes, sizes: Sizes) -> Backbone:

@@ -57,7 +57,7 @@ def in_parts(products: Products) -> Products:
     """
 
     def of(view: View, images: Tensor) -> tuple[Tensor, Pull]:
-        size = max(1, KEPT // footprint_in(view.network, images.shape[-1], view.dtype).kept)
+        size = max(1, KEPT // footprint_in(view.network, images.shape[-1], view.dtype, view.readout).kept)
         if len(images) <= size:
             return products(view, images)
         parts = images.detach().split(size)

@@ -53,6 +53,7 @@ def probe_source(
     progress: Progress,
     parts: Partition | None = None,
     samples: int = 0,
+    readout: str = "features",
     ranks: Ranks = ALONE,
     cache: Path | None = None,
     note: Callable[[str], None] = lambda line: None,
@@ -71,7 +72,7 @@ def probe_source(
     counts = [partition.count * max(1, samples) for partition in partitions]
 
     def view_of(index: int) -> View:
-        return make_view(source, settings, normalisation, seed, index, device)
+        return make_view(source, settings, normalisation, seed, index, device, readout)
 
     def probe_of(view: View, found: Sequence[Tensor]) -> Probe:
         width = found[0].shape[-1]
@@ -114,7 +115,7 @@ def probe_source(
         mine,
         (sum(counts), view_kept(0).width(source.image_size)),
         device=device,
-        shelf=_shelf(cache, source, settings, normalisation, seed, mine, device, parts, samples),
+        shelf=_shelf(cache, source, settings, normalisation, seed, mine, device, parts, samples, readout),
         progress=progress,
         note=note,
     )
@@ -137,6 +138,7 @@ def _shelf(
     device: torch.device,
     parts: Partition | None,
     samples: int,
+    readout: str,
 ) -> Shelf | None:
     if cache is None:
         return None
@@ -146,6 +148,7 @@ def _shelf(
         shelf_name(source.domains.tolist()),  # pseudo-domains are no other images
         settings.model_dump(mode="json", exclude={"source", "batch", "select", "reservoir"}),
         samples,
+        readout,
         *(normalisation.mean, normalisation.std),
         *(seed, indices.start, indices.step, len(indices)),
         *arithmetic(device, settings.precision),

@@ -11,6 +11,7 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.matching.readout import Readout, features, readout_named
 from dgdd_cli.networks import Backbone, build, images_at_once, normalised_by
 from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.runtime.transfer import module_to, to_device
@@ -19,27 +20,29 @@ from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The eyes of a probe: images in [0, 1] to features (N, F), float32 whatever the network computes in."""
+    """The eyes of a probe: images in [0, 1] to what is read out of them, (N, F) float32 whatever the network computes
+    in: `features` below, whichever readout it is."""
 
     network: Backbone
     augmentation: Draw
     mean: Tensor  # (3,)
     std: Tensor  # (3,)
     dtype: torch.dtype
+    readout: Readout = features
 
     def __call__(self, images: Tensor) -> Tensor:
         seen = self.augmentation(normalise(images, self.mean, self.std))
-        return self.network.features(seen.to(self.dtype)).to(torch.float32)
+        return self.readout(self.network, seen.to(self.dtype)).to(torch.float32)
 
     @torch.no_grad()
     def width(self, image_size: int) -> int:
         """How many features it gives of an image."""
         blank = self.mean.new_zeros(1, 3, image_size, image_size, dtype=self.dtype)
-        return self.network.features(blank).shape[1]
+        return self.readout(self.network, blank).shape[1]
 
     def at_once(self, image_size: int) -> int:
         """How many images it sees at once where no gradient is asked for."""
-        return images_at_once(self.network, image_size, self.dtype)
+        return images_at_once(self.network, image_size, self.dtype, self.readout)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +58,16 @@ class Partition:
 
 
 def make_view(
-    source: DomainDataset, settings: Probes, normalisation: Normalisation, seed: int, index: int, device: torch.device
+    source: DomainDataset,
+    settings: Probes,
+    normalisation: Normalisation,
+    seed: int,
+    index: int,
+    device: torch.device,
+    readout: str = "features",
 ) -> View:
-    """The view number `index` of a seed. In bfloat16 its weights are those of float32, rounded."""
+    """The view number `index` of a seed, on a network that is frozen in evaluation mode. In bfloat16 its weights are
+    those of float32, rounded."""
     dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     network = build(
         settings.network,
@@ -71,7 +81,7 @@ def make_view(
     drawn = draw(settings.augment, stream(seed, "probe", index, "augmentation"))
     mean, std = (to_device(torch.tensor(value), device) for value in (normalisation.mean, normalisation.std))
     augmentation = replace(drawn, uniforms=to_device(drawn.uniforms, device))
-    return View(module_to(network, device, dtype), augmentation, mean, std, dtype)
+    return View(module_to(network, device, dtype), augmentation, mean, std, dtype, readout_named(readout))
 
 
 @torch.no_grad()
