@@ -14,6 +14,7 @@ from dgdd_cli.storage.foreign import Foreign
 from dgdd_cli.storage.header import MAX_FILE_BYTES
 from dgdd_cli.storage.layout import TensorRule
 from dgdd_cli.synthesis.parameterisation import (
+    PARAMETERISATIONS,
     STORED_AS,
     Parameterisation,
     owners_of,
@@ -21,7 +22,7 @@ from dgdd_cli.synthesis.parameterisation import (
     stated,
     training_images,
 )
-from dgdd_cli.text import printable
+from dgdd_cli.text import plural, printable
 
 _CODED_AS = {name: known for known, name in STORED_AS.items()}
 
@@ -35,7 +36,7 @@ def parameterisation_of(manifest: Manifest) -> Parameterisation:
     except UnknownName as error:
         raise Foreign(
             f"synthesis.name: {printable(error.message)}, through which its images decode",
-            f"{error.hint}\na newer version, or the module that registers it, may read it",
+            f"known: {', '.join(sorted(PARAMETERISATIONS))}\na newer version or the module that registers it reads it",
         ) from error
     except UsageError as error:
         raise ValueError(f"synthesis: {printable(error.message)}") from error
@@ -49,6 +50,17 @@ def parameterisation_of(manifest: Manifest) -> Parameterisation:
     if decoded_bytes > MAX_FILE_BYTES:
         raise ValueError(f"it decodes to {decoded_bytes:,} bytes, more than the {MAX_FILE_BYTES:,} that are read")
     return found
+
+
+def synthesis_in_words(manifest: Manifest) -> str | None:
+    """Through what the stored images decode to how many, on one line; None for pixels."""
+    found = parameterisation_of(manifest)
+    if found.name == "pixels":
+        return None
+    settings = ", ".join(f"{name} {printable(str(value), length=40)}" for name, value in found.settings.items())
+    stored = manifest.images.count
+    decoded_to = plural(stored * found.factor**2, "training image")
+    return f"{found.name}{f' ({settings})' if settings else ''}: {stored:,} stored decode to {decoded_to}"
 
 
 def stored_layout(document: Mapping[str, Any]) -> Mapping[str, TensorRule]:

@@ -15,7 +15,7 @@ from PIL import Image
 from dgdd_cli.bundle.cards import croissant, dataset_card
 from dgdd_cli.bundle.exported import CARD, CROISSANT, METADATA, is_empty, stranger_in
 from dgdd_cli.bundle.names import class_folders, file_names
-from dgdd_cli.bundle.read import Bundle, check_hard_labels
+from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.text import typeable
 
@@ -25,14 +25,14 @@ MIXED = "mixed"  # a domain of -1
 def export_folder(bundle: Bundle, directory: str | Path, *, overwrite: bool = False) -> Path:
     """Write `<class>/<domain>_<index>.png`, metadata.jsonl, README.md and croissant.json, and return the folder.
 
-    The images are the stored uint8 pixels, lossless; sorted class folders are in the bundle's order of classes, and the
-    folder appears whole or not at all. An empty folder is filled; one that holds anything is refused, or with
+    The images are the training images, lossless, and `index` their place in DistilledSet; soft labels are the column
+    `soft_label` of metadata.jsonl. Sorted class folders are in the bundle's order of classes, and the folder appears
+    whole or not at all. An empty folder is filled; one that holds anything is refused, or with
     `overwrite` replaced when all that it holds is an earlier export and what operating systems leave behind.
-    Raises DataError for soft labels, which class folders cannot hold, UsageError for a folder that may not be
-    replaced, DgddError when the disk fails.
+    Raises UsageError for a folder that may not be replaced, DgddError when the disk fails.
     """
     directory = Path(directory)
-    check_export(bundle, directory, overwrite=overwrite)
+    check_export(directory, overwrite=overwrite)
     target = directory.resolve()
     try:
         temporary = _folder_beside(target)
@@ -48,9 +48,8 @@ def export_folder(bundle: Bundle, directory: str | Path, *, overwrite: bool = Fa
     return directory
 
 
-def check_export(bundle: Bundle, directory: Path, *, overwrite: bool) -> None:
-    """Raise DataError when the bundle has soft labels, UsageError when `directory` may not be written or replaced."""
-    check_hard_labels(bundle, "an export as class folders")
+def check_export(directory: Path, *, overwrite: bool) -> None:
+    """Raise UsageError when `directory` may not be written or replaced."""
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file, not a folder", hint="name a new folder for --export")
     if not directory.resolve().parent.is_dir():
@@ -85,16 +84,18 @@ def _fill(bundle: Bundle, folder: Path) -> None:
     for name in classes:
         (folder / name).mkdir()
     rows = []
-    for index, (label, domain) in enumerate(zip(bundle.labels.tolist(), bundle.domains.tolist(), strict=True)):
+    images, labels, in_domains = bundle.labelled()
+    for index, (label, domain) in enumerate(zip(labels.classes.tolist(), in_domains.tolist(), strict=True)):
         file_name = f"{classes[label]}/{domains[domain]}_{index:05d}.png"
-        pixels = bundle.images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
+        pixels = images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
         Image.fromarray(pixels).save(folder / file_name)
         row = {"file_name": file_name, "label": manifest.classes[label], "domain": names[domain], "index": index}
+        row |= {} if labels.soft is None else {"soft_label": labels.soft[index].tolist()}
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")
     metadata = "".join(rows).encode()
     (folder / METADATA).write_bytes(metadata)
-    (folder / CARD).write_text(dataset_card(manifest), encoding="utf-8")
-    (folder / CROISSANT).write_text(croissant(manifest, hashlib.sha256(metadata).hexdigest()), encoding="utf-8")
+    (folder / CARD).write_text(dataset_card(bundle), encoding="utf-8")
+    (folder / CROISSANT).write_text(croissant(bundle, hashlib.sha256(metadata).hexdigest()), encoding="utf-8")
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:

@@ -172,7 +172,7 @@ def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: b
             )
         check_output(gallery, overwrite=force)
     if export:
-        check_export(bundle, export, overwrite=force)
+        check_export(export, overwrite=force)
     made = {}
     if gallery:
         save_png(draw(bundle), gallery, force)
@@ -193,6 +193,8 @@ def _per_domain(bundle: Bundle) -> dict[str, int]:
 
 
 def _bundle_rows(bundle: Bundle, per_domain: Mapping[str, int]) -> Rows:
+    from dgdd_cli.bundle.decoding import synthesis_in_words
+
     m = bundle.manifest
     counted = sum(sum(classes.values()) for classes in m.source.counts.values())
     return [
@@ -200,13 +202,14 @@ def _bundle_rows(bundle: Bundle, per_domain: Mapping[str, int]) -> Rows:
         ("method", m.method.name),
         *((f"  {key}", value) for key, value in _flat(m.method.settings)),
         ("images", f"{m.images.count}, {m.images.ipc} per class, {m.images.height} x {m.images.width} pixels"),
+        ("stored as", synthesis_in_words(m) or "pixels"),
         ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),
         ("sources", ", ".join(f"{name} ({plural(count, 'image')})" for name, count in per_domain.items())),
         ("target", m.target or "none held out"),
         ("seed", m.seed),
         ("steps", m.steps),
         ("normalise", f"mean {_figures(m.normalise.mean)}, std {_figures(m.normalise.std)} ({m.normalise.origin})"),
-        ("soft labels", "yes" if bundle.soft_labels is not None else "no"),
+        ("soft labels", "no" if bundle.soft_labels is None else bundle.labelled().labels.kind),
         ("groups", "yes" if bundle.groups is not None else "no"),
         ("software", ", ".join(f"{name} {version}" for name, version in m.software.items())),
         ("device", f"{m.device.type} ({m.device.name})"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dgdd_cli.bundle.read import Bundle
+from dgdd_cli.bundle.manifest import Manifest
+from dgdd_cli.bundle.read import Bundle, Labelled
 from dgdd_cli.report.lettering import Font, drawable, fitted, font_of, say, width_of
 from dgdd_cli.report.sheet import GAP, LINE, MARGIN, Sheet, arrange, cell_of, in_bands
 from dgdd_cli.storage.atomic import write_atomically
@@ -23,27 +24,27 @@ PAPER = (236, 237, 240)  # neither black nor white, so that the edge of every im
 
 
 def gallery(bundle: Bundle) -> Image.Image:
-    """The distilled images as an RGB picture: one row per class, the source domain in small print above each.
+    """The distilled images, decoded, as an RGB picture: one row per class, the source domain in small print above each.
 
     Small images grow by an integer factor without smoothing, those of 192 px or more shrink. Many classes stand side by
     side in bands. When a class has more than twenty images, or the picture would pass 40 megapixels or 16,000 pixels a
     side, an even selection over the domains, then over the classes, is shown and the head line says how many.
     Letters that the font lacks are written as codes, behind the number of the class.
     """
-    manifest = bundle.manifest
+    manifest, labelled = bundle.manifest, bundle.labelled()
     text, small, title = (font_of(size) for size in (TEXT, SMALL, TITLE))
     labels = [_label(text, number, name) for number, name in enumerate(manifest.classes)]
     label_width = min(LABEL_WIDTH, max(width_of(text, label) for label in labels))
     sheet = arrange(
         len(labels),
-        manifest.images.ipc,
+        _per_class(bundle),
         cell_of(manifest.images.width, manifest.images.height),
         label=label_width + 12,
         head=HEAD,
         least_row=TEXT + 2,
     )
     numbers = [place * len(labels) // sheet.classes for place in range(sheet.classes)]
-    rows, captions = _rows(bundle, numbers, sheet.columns)
+    rows, captions = _rows(labelled, manifest, numbers, sheet.columns)
     if all(row == captions[0] for row in captions):
         sheet = in_bands(replace(sheet, captions=False))
     headings = [drawable(title, _title(bundle)), drawable(small, _facts(bundle, sheet))]
@@ -58,7 +59,7 @@ def gallery(bundle: Bundle) -> Image.Image:
         say(draw, (left, y + max(0, sheet.cell[1] - TEXT) // 2), fitted(text, labels[number], label_width), text, INK)
         for column, index in enumerate(row):
             x = left + sheet.label + column * (sheet.cell[0] + GAP)
-            pixels = bundle.images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
+            pixels = labelled.images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
             picture.paste(_scaled(Image.fromarray(pixels), sheet.cell), (x, y))
             if sheet.captions or place % sheet.rows == 0:
                 name = domains[captions[place][column]]
@@ -73,13 +74,15 @@ def save_png(image: Image.Image, path: Path, overwrite: bool = False) -> None:
     write_atomically(path, data.getvalue(), overwrite=overwrite)
 
 
-def _rows(bundle: Bundle, numbers: Sequence[int], columns: int) -> tuple[list[list[int]], list[list[int]]]:
+def _rows(
+    labelled: Labelled, manifest: Manifest, numbers: Sequence[int], columns: int
+) -> tuple[list[list[int]], list[list[int]]]:
     """Indices of at most `columns` images of each class in `numbers`, by domain and then by index; their domains."""
-    domains = bundle.domains.tolist()
-    by_class: list[list[int]] = [[] for _ in bundle.manifest.classes]
-    for index, label in enumerate(bundle.labels.tolist()):
+    domains = labelled.domains.tolist()
+    by_class: list[list[int]] = [[] for _ in manifest.classes]
+    for index, label in enumerate(labelled.labels.classes.tolist()):
         by_class[label].append(index)
-    last = len(bundle.manifest.domains)
+    last = len(manifest.domains)
     ordered = [sorted(by_class[n], key=lambda i: (domains[i] if domains[i] >= 0 else last, i)) for n in numbers]
     rows = [_selection(row, domains, columns) for row in ordered]
     return rows, [[domains[index] for index in row] for row in rows]
@@ -109,15 +112,21 @@ def _title(bundle: Bundle) -> str:
     return printable(f"{bundle.manifest.source.dataset}, {bundle.manifest.method.name}", length=80)
 
 
+def _per_class(bundle: Bundle) -> int:
+    return len(bundle.images) // len(bundle.manifest.classes)
+
+
 def _facts(bundle: Bundle, sheet: Sheet) -> str:
-    m = bundle.manifest
-    shown = f"{m.images.ipc} per class"
-    if sheet.columns < m.images.ipc:
-        shown = f"{sheet.columns} of {m.images.ipc} per class shown"
+    m, per_class = bundle.manifest, _per_class(bundle)
+    shown = f"{per_class} per class"
+    if sheet.columns < per_class:
+        shown = f"{sheet.columns} of {per_class} per class shown"
     if sheet.classes < len(m.classes):
         shown += f", {sheet.classes:,} of {len(m.classes):,} classes shown"
     size = f"{m.images.width} x {m.images.height} px"
+    stored = f" of {m.images.count:,} stored" if m.images.count < len(bundle.images) else ""
     target = f"target {m.target} (not used)" if m.target else "no target held out"
     return printable(
-        f"{plural(m.images.count, 'image')}, {shown}, {size}; sources {', '.join(m.domains)}; {target}; id {m.id}"
+        f"{plural(len(bundle.images), 'image')}{stored}, {shown}, {size}; "
+        f"sources {', '.join(m.domains)}; {target}; id {m.id}"
     )
