@@ -169,19 +169,20 @@ def evaluate(
     debug: DebugOption = False,
 ) -> None:
     """Train on distilled sets and test on domains: accuracy with its protocol, spread, worst class and calibration."""
-    from dgdd_cli.config import Protocol, merge, parse_assignments, validate
+    from dgdd_cli.config import merge, parse_assignments
 
     output = output_from(json, quiet, progress, debug)
     settings = merge(parse_assignments(assignments or ()), {"epochs": epochs, "trainer": trainer})
-    protocol = validate(Protocol, settings, origin="the protocol")
 
     from dgdd_cli.cli.evaluate_table import results_table
     from dgdd_cli.data.load import Reading
     from dgdd_cli.evaluation.record import gate_failures, headline
     from dgdd_cli.evaluation.run import Request, evaluate_bundles
+    from dgdd_cli.evaluation.trainers import protocol_of
     from dgdd_cli.runtime.device import choose_device
     from dgdd_cli.runtime.memory import keep_freed_memory
 
+    protocol = protocol_of(**settings)
     chosen = choose_device(device or "auto")
     keep_freed_memory()
     request = Request(

@@ -18,7 +18,8 @@ from dgdd_cli.evaluation.kept_scores import Shelf, keep, recall
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
 from dgdd_cli.evaluation.train import predict
-from dgdd_cli.evaluation.trainers import check_depth, check_domains, trainer_named
+from dgdd_cli.evaluation.trainers import trainer_named
+from dgdd_cli.evaluation.trainers.check import check_depth, check_domains, check_labels
 from dgdd_cli.evaluation.trainings import trainings
 from dgdd_cli.networks import Network
 from dgdd_cli.progress import Progress, silent
@@ -165,8 +166,11 @@ def check_trainable(
     contestants: Sequence[Contestant], networks: Sequence[str], repeats: int, protocol: Protocol
 ) -> None:
     """Raise UsageError, before anything is trained, where the protocol's trainer cannot act."""
-    for contestant in contestants if trainer_named(protocol.trainer).needs_domains else []:
-        for repeat in range(repeats if contestant.kind == "baseline" else 1):
-            check_domains(protocol.trainer, contestant.name, contestant.draw(repeat).domains)
+    name, trainer = protocol.trainer, trainer_named(protocol.trainer)
+    for contestant in contestants:
+        needed = repeats if trainer.needs_domains else 0  # a baseline's images are drawn where they matter
+        for own in map(contestant.draw, range(1 if contestant.kind == "bundle" else needed)):
+            check_labels(name, trainer, contestant.name, own.labels)
+            check_domains(name, trainer, contestant.name, own.domains)
     for network in networks:
-        check_depth(protocol.trainer, network, contestants[0].draw(0).images.shape[-1])
+        check_depth(name, trainer, network, contestants[0].draw(0).images.shape[-1])

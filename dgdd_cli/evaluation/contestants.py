@@ -12,16 +12,12 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.evaluation.baselines import CPU, baseline_rows
 from dgdd_cli.evaluation.contestant import Contestant
-from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.evaluation.training_set import TrainingSet, real_images
 
 
 def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
-    """A bundle as it is stored: its uint8 images, its labels, its normalisation."""
-    manifest = bundle.manifest
-
-    def draw(repeat: int) -> TrainingSet:
-        images, labels, domains = bundle.labelled()
-        return TrainingSet(images, labels.classes, domains)
+    """A bundle as it decodes: its uint8 training images, what they are taught, its normalisation."""
+    manifest, own = bundle.manifest, TrainingSet(*bundle.labelled())
 
     return Contestant(
         name=str(bundle.path),
@@ -30,8 +26,8 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
         sources=manifest.domains,
         normalisation=bundle_normalisation(bundle),
         epochs=protocol.epochs,
-        images=len(bundle),
-        draw=draw,
+        images=len(bundle.images),
+        draw=lambda repeat: own,
         fixed=True,
         bundle_id=manifest.id,
         fingerprints=manifest.source.domain_fingerprints,
@@ -65,10 +61,7 @@ def baseline_contestant(
         return baseline_rows(name, source, ipc=ipc, seed=seed, repeat=repeat, device=device)
 
     def draw(repeat: int) -> TrainingSet:
-        if whole:
-            return TrainingSet(source.images, source.labels, source.domains)
-        rows = rows_of(repeat)
-        return TrainingSet(source.images[rows], source.labels[rows], source.domains[rows])
+        return real_images(source) if whole else real_images(source, rows_of(repeat))
 
     return Contestant(
         name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)})",

@@ -12,10 +12,11 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.evaluation.trainers import trainer_named
-from dgdd_cli.evaluation.trainers.trainer import Draws
+from dgdd_cli.evaluation.trainers import trainer_of
+from dgdd_cli.evaluation.trainers.trainer import Batch, Draws
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.runtime.memory import free_memory_bytes
+from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 
@@ -26,20 +27,11 @@ class Chance(NamedTuple):
     trainer: torch.Generator
 
 
-class Batch(NamedTuple):
-    """What the losses of R trainings see of the data in one step."""
-
-    images: Tensor  # (R, B, 3, H, W) float32, augmented
-    labels: Tensor  # (R, B) int64
-    domains: Tensor  # (R, B) int64
-    draws: Draws  # (R, ...) each
-
-
 class Pool(NamedTuple):
     """S training sets of N images each, one after the other, and the row where the set of each training begins."""
 
     images: Tensor  # (S·N, 3, H, W) uint8; normalised when a batch takes them, for float32 has four times the bytes
-    labels: Tensor  # (S·N,) int64
+    labels: Labels  # of S·N images
     domains: Tensor  # (S·N,) int64
     size: int  # N
     begins: Sequence[int]  # R
@@ -56,8 +48,10 @@ class _Own(NamedTuple):
 
 def pool_of(sets: Sequence[TrainingSet], of: Sequence[int], normalisation: Normalisation) -> Pool:
     """S sets of one size for R trainings; `of` says which set each training has, so that several may share one."""
-    size = len(sets[0].labels)
-    images, labels, domains = sets[0] if len(sets) == 1 else (torch.cat(own) for own in zip(*sets, strict=True))
+    (images, labels, domains), size = sets[0], len(sets[0].labels)
+    if len(sets) > 1:
+        images, domains = torch.cat([own.images for own in sets]), torch.cat([own.domains for own in sets])
+        labels = labels.of([torch.cat(parts) for parts in zip(*(own.labels.tensors for own in sets), strict=True)])
     begins = [size * place for place in of]
     return Pool(images, labels, domains, size, begins, statistics_on(images.device, normalisation))
 
@@ -69,7 +63,7 @@ def statistics_on(device: torch.device, normalisation: Normalisation) -> tuple[T
 
 
 def epoch(pool: Pool, protocol: Protocol, chances: Sequence[Chance]) -> Iterator[Batch]:
-    """The batches of one epoch: each training has a new order of its own, and an augmentation for each batch.
+    """The batches of one epoch, R in front of every tensor: each training has an order and augmentations of its own.
 
     A training draws the same numbers in the same order whatever others are beside it. All are on the device before
     the first batch, where nothing waits for them.
@@ -83,11 +77,11 @@ def epoch(pool: Pool, protocol: Protocol, chances: Sequence[Chance]) -> Iterator
         operations = [step[r].augmentation.operation for r in turn]
         seen = normalise(to_unit(pool.images[turned]), *pool.statistics)
         images = _augmented(seen, uniforms, operations, turn)
-        yield Batch(images, pool.labels[rows], pool.domains[rows], tuple(draws))
+        yield Batch(images, pool.labels.at(rows), pool.domains[rows], tuple(draws))
 
 
 def _drawn(pool: Pool, protocol: Protocol, begin: int, chance: Chance) -> list[_Own]:
-    trainer, settings = trainer_named(protocol.trainer), protocol.trainer_settings
+    trainer, settings = trainer_of(protocol)
     order = torch.randperm(pool.size, generator=chance.batches) + begin
     return [
         _Own(

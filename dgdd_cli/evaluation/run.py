@@ -32,7 +32,7 @@ from dgdd_cli.evaluation.seen_report import report_seen, what_was_compared
 from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target, targets_of
 from dgdd_cli.evaluation.together import choose_repeats
-from dgdd_cli.evaluation.trainers import trainer_named
+from dgdd_cli.evaluation.trainers import protocol_of, trainer_named
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.device import Choice
@@ -85,7 +85,8 @@ def evaluate_bundles(
     size = image_size_of(bundles)
     asked = [text for text in request.targets if not is_none(located, text)]
     names = [name for text in asked for name in resolve_domains(located, text)] or own_targets(bundles)
-    protocol = request.protocol.model_copy(update={"augment": for_dataset(request.protocol.augment, located.name)})
+    asked_for = request.protocol.model_dump(exclude_none=True)
+    protocol = protocol_of(**asked_for | {"augment": for_dataset(request.protocol.augment, located.name)})
     parse(protocol.augment)
     for bundle in bundles:
         check_classes(bundle, located.class_names, located.name)

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of
-from dgdd_cli.evaluation.train import descend
-from dgdd_cli.evaluation.trainers import Trainer, trainer_named
-from dgdd_cli.evaluation.trainers.trainer import Draws
+from dgdd_cli.evaluation.feed import Chance, epoch, pool_of
+from dgdd_cli.evaluation.train import descend, on, put
+from dgdd_cli.evaluation.trainers import Trainer, trainer_named, trainer_of
+from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet
 from dgdd_cli.networks.footprint import footprint
 from dgdd_cli.networks.slices import KEPT
+from dgdd_cli.synthesis.labels import Labels
 
 TOGETHER = 2 * KEPT  # bytes of maps kept by all; a single network never makes its maps anew below this
 
@@ -71,8 +72,8 @@ def train_together(
     `of` says which of the sets each network is trained on; without it there are R sets. The parameters become stacked
     tensors (R, ...) that one optimiser steps; SGD acts on each element, so that no network feels another.
     """
-    trainer = trainer_named(protocol.trainer)
-    device = sets[0].labels.device
+    trainer, settings = trainer_of(protocol)
+    device = sets[0].images.device
     of = range(len(sets)) if of is None else of
     forms = [network for network in networks if isinstance(network, ConvNet)]
     if len(forms) < len(networks):
@@ -80,37 +81,52 @@ def train_together(
     for network in networks:
         network.train()
     parameters, _ = torch.func.stack_module_state(list[nn.Module](forms))  # names to (R, ...)
-    starts = [trainer.start(own.domains, num_domains).to(device) for own in sets]
-    states = torch.stack([starts[place] for place in of])  # (R, ...)
-    mapped = torch.func.vmap(partial(_loss, _Loss(FoldedConvNet(forms[0]), trainer, protocol.trainer_settings)))
+    each = [trainer.parameters(one, settings, chance.trainer) for one, chance in zip(networks, chances, strict=True)]
+    own = on(device, {name: torch.stack([value[name] for value in each]) for name in each[0]})  # names to (R, ...)
+    starts = [trainer.start(one.domains, num_domains).to(device) for one in sets]
+    mapped = torch.func.vmap(partial(_loss, _Loss(FoldedConvNet(forms[0]), trainer, settings, sets[0].labels)))
 
-    def loss_of(batch: Batch) -> Tensor:
-        nonlocal states
-        losses, states = mapped(parameters, *batch, states)
-        return losses.sum()
+    def loss_of(batch: Batch, states: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels, domains, draws = batch
+        losses, states = mapped(parameters, own, images, labels.tensors, domains, draws, states)
+        return losses.sum(), states
 
-    feed = partial(epoch, pool_of(sets, of, normalisation), protocol, chances)
-    descend(list(parameters.values()), loss_of, feed, protocol, epochs=epochs, device=device, tick=tick)
-    with torch.no_grad():
-        for r, network in enumerate(networks):
-            for name, parameter in network.named_parameters():
-                parameter.copy_(parameters[name][r])
+    final = descend(
+        parameters,
+        own,
+        loss_of,
+        torch.stack([starts[place] for place in of]),  # (R, ...)
+        partial(epoch, pool_of(sets, of, normalisation), protocol, chances),
+        protocol,
+        epochs=epochs,
+        size=len(sets[0].labels),
+        lead=1,
+        tick=tick,
+    )
+    for r, network in enumerate(networks):
+        put({name: values[r] for name, values in final.items()}, network)
 
 
 class _Loss(nn.Module):
     """A trainer's loss as a module's forward pass, so that the network's parameters can be swapped within it."""
 
-    def __init__(self, network: FoldedConvNet, trainer: Trainer, settings: Any) -> None:
+    def __init__(self, network: FoldedConvNet, trainer: Trainer, settings: Any, labels: Labels) -> None:
         super().__init__()
         self.network: Any = network  # a ConvNet to the trainers
-        self.trainer = trainer
-        self.settings = settings
+        self.trainer, self.settings, self.labels = trainer, settings, labels
 
     def forward(
-        self, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor
+        self,
+        own: Parameters,
+        images: Tensor,
+        labels: tuple[Tensor, ...],
+        domains: Tensor,
+        draws: Draws,
+        state: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        return self.trainer.loss(self.network, images, labels, domains, draws, state, self.settings)
+        batch = Batch(images, self.labels.of(labels), domains, draws)
+        return self.trainer.loss(self.network, batch, own, state, self.settings)
 
 
-def _loss(shell: _Loss, parameters: dict[str, Tensor], *batch: Any) -> tuple[Tensor, Tensor]:
+def _loss(shell: _Loss, parameters: Parameters, *batch: Any) -> tuple[Tensor, Tensor]:
     return torch.func.functional_call(shell, {f"network.{name}": value for name, value in parameters.items()}, batch)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.evaluation.feed import Batch, Chance, epoch, pool_of, send, statistics_on
-from dgdd_cli.evaluation.trainers import trainer_named
+from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, send, statistics_on
+from dgdd_cli.evaluation.trainers import trainer_of
+from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters
 from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network, images_at_once
 from dgdd_cli.synthesis.pixels import normalise, to_unit
+
+Loss = Callable[[Batch, Tensor], tuple[Tensor, Tensor]]  # of a batch and a state: a loss and the new state
 
 
 def train(
@@ -33,59 +38,83 @@ def train(
     Each batch is augmented by one operation of the protocol's strategy with numbers of its own for every image. The
     rate drops once at half time, where momentum starts afresh. `tick` hears the number of each finished epoch.
     """
-    trainer, settings = trainer_named(protocol.trainer), protocol.trainer_settings
-    device = training.labels.device
-    state = trainer.start(training.domains, num_domains).to(device)
+    trainer, settings = trainer_of(protocol)
+    device = training.images.device
+    own = on(device, trainer.parameters(network, settings, chance.trainer))
     network.train()
 
-    def loss_of(batch: Batch) -> Tensor:
-        nonlocal state
-        images, labels, domains, draws = batch  # of one training: R = 1
-        own = tuple(value[0] for value in draws)
-        loss, state = trainer.loss(network, images[0], labels[0], domains[0], own, state, settings)
-        return loss
+    def loss_of(batch: Batch, state: Tensor) -> tuple[Tensor, Tensor]:
+        draws = tuple(value[0] for value in batch.draws)  # of one training: R = 1
+        one = Batch(batch.images[0], batch.labels.at(0), batch.domains[0], draws)
+        return trainer.loss(network, one, own, state, settings)
 
-    pool = pool_of([training], [0], normalisation)
-    descend(
-        list(network.parameters()),
+    feed = partial(epoch, pool_of([training], [0], normalisation), protocol, [chance])
+    final = descend(
+        dict(network.named_parameters()),
+        own,
         loss_of,
-        partial(epoch, pool, protocol, [chance]),
+        trainer.start(training.domains, num_domains).to(device),
+        feed,
         protocol,
         epochs=epochs,
-        device=device,
+        size=len(training.labels),
+        lead=0,
         tick=tick,
     )
+    if trainer.end is not None:
+        put(final, network)
+        update_bn((batch.images[0] for batch in feed()), cast(nn.Module, network))
     return network
 
 
 def descend(
-    parameters: Sequence[Tensor],
-    loss_of: Callable[[Batch], Tensor],
+    parameters: Parameters,
+    own: Parameters,
+    loss_of: Loss,
+    state: Tensor,
     feed: Callable[[], Iterable[Batch]],
     protocol: Protocol,
     *,
     epochs: int,
-    device: torch.device,
+    size: int,
+    lead: int,
     tick: Callable[[int], None] | None = None,
-) -> None:
-    """SGD on the loss of one batch at a time; `feed` gives the batches of one epoch.
+) -> Parameters:
+    """SGD on the loss of one batch at a time, or the trainer's own steps; the parameters that the trainer ends with.
 
-    On CUDA nothing in it waits for the device, nor does `tick` tell what the device has finished.
+    `feed` gives the batches of one epoch of `size` images. The network's `parameters` and the trainer's `own` have
+    `lead` dimensions that count trainings. On CUDA nothing in it waits for the device, nor does `tick` tell what the
+    device has finished.
     """
-    rate = protocol.rate
-    optimiser = _sgd(parameters, protocol, rate)
+    (trainer, settings), every = trainer_of(protocol), [*parameters.values(), *own.values()]
+    rate, step, steps = protocol.rate, 0, epochs * len(parts(torch.arange(size), protocol.batch))
+    optimiser, running = _sgd(every, protocol, rate), None
     for number in range(epochs):
         if number == epochs // 2 and number:
             rate *= protocol.drop
-            optimiser = _sgd(parameters, protocol, rate)
+            optimiser = _sgd(every, protocol, rate)
         for batch in feed():
-            with precision(protocol, device):
-                loss = loss_of(batch)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
+            compute = partial(_computed, protocol, loss_of, batch, state)
+            state = trainer.step(compute, every, optimiser, lead, settings)
+            step += 1
+            if trainer.end is not None:
+                with torch.no_grad():
+                    running = trainer.end.follow(running, parameters, step, steps, settings)
         if tick:
             tick(number + 1)
+    return parameters if trainer.end is None or not steps else trainer.end.result(running, settings)
+
+
+def on(device: torch.device, parameters: Parameters) -> Parameters:
+    """Parameters on a device, as leaves that take gradients."""
+    return {name: value.detach().to(device).requires_grad_() for name, value in parameters.items()}
+
+
+@torch.no_grad()
+def put(parameters: Parameters, network: Network) -> None:
+    """Copy parameters of these names into the network."""
+    for name, parameter in network.named_parameters():
+        parameter.copy_(parameters[name])
 
 
 @torch.no_grad()
@@ -105,6 +134,11 @@ def predict(network: Network, images: Tensor, protocol: Protocol, normalisation:
 def precision(protocol: Protocol, device: torch.device) -> torch.autocast:
     """The arithmetic of the forward pass: float32, or bfloat16 where it is safe."""
     return torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bfloat16")
+
+
+def _computed(protocol: Protocol, loss_of: Loss, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor]:
+    with precision(protocol, batch.images.device):
+        return loss_of(batch, state)
 
 
 def _sgd(parameters: Sequence[Tensor], protocol: Protocol, rate: float) -> torch.optim.Optimizer:

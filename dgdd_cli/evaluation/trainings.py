@@ -36,7 +36,7 @@ def trainings(
     sets: dict[int, TrainingSet] = {}  # on the device, by the repeat that drew it
     for part in [list(repeats)] if together else [[repeat] for repeat in repeats]:
         keys = [0 if contestant.fixed else repeat for repeat in part]  # repeats of one key share one set
-        sets = {key: sets.get(key) or _on(device, contestant.draw(key)) for key in dict.fromkeys(keys)}
+        sets = {key: sets.get(key) or contestant.draw(key).to(device) for key in dict.fromkeys(keys)}
         networks = [
             build(
                 name,
@@ -79,7 +79,3 @@ def trainings(
                 tick=epoch_done,
             )
         yield from zip(part, networks, strict=True)
-
-
-def _on(device: torch.device, drawn: TrainingSet) -> TrainingSet:
-    return TrainingSet(*(own.to(device) for own in drawn))

@@ -40,6 +40,7 @@ from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.state import State
 from dgdd_cli.runtime.device import choose_device
 from dgdd_cli.runtime.memory import keep_freed_memory
+from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
 
@@ -94,7 +95,7 @@ def judge_of(source: DomainDataset, target: DomainDataset, options: argparse.Nam
     real = baseline_contestant("random", source, ipc=options.ipc, seed=0, normalisation=norm, protocol=protocol)
 
     def judge(images: Tensor) -> float:
-        stored = TrainingSet(to_bytes(images).cpu(), labels, torch.full_like(labels, -1))
+        stored = TrainingSet(to_bytes(images).cpu(), Labels("hard", labels), torch.full_like(labels, -1))
         contestant = replace(real, name="snapshot", method="snapshot", draw=lambda repeat: stored)
         (result,) = compare(
             [contestant],

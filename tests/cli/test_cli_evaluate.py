@@ -119,8 +119,8 @@ def test_the_baselines_of_the_first_paragraph_have_the_budget_of_the_bundle(bund
 def test_a_new_trainer_is_named_where_trainers_are_and_nowhere_else(bundle, shapes_folder, capsys, monkeypatch):
     from dgdd_cli.evaluation.trainers import TRAINERS, Trainer
 
-    def reversed_loss(network, images, labels, domains, draws, state, settings):
-        return -torch.nn.functional.cross_entropy(network(images), labels), state
+    def reversed_loss(network, batch, own, state, settings):
+        return -torch.nn.functional.cross_entropy(network(batch.images), batch.labels.classes), state
 
     found = []
     monkeypatch.setitem(TRAINERS, "reversed", Trainer(reversed_loss))

@@ -19,7 +19,7 @@ from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise
 from dgdd_cli.evaluation.targets import Target
-from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.runtime.seeds import stream
 
@@ -36,7 +36,7 @@ def contestant(name: str, dataset, sources=("amber",), kind="bundle") -> Contest
         NORM,
         2,
         len(dataset),
-        lambda repeat: TrainingSet(dataset.images, dataset.labels, dataset.domains),
+        lambda repeat: real_images(dataset),
     )
 
 

@@ -17,7 +17,7 @@ from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, resident, se
 from dgdd_cli.evaluation.together import train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
-from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.networks import build
 
 EVERY = "_".join(name for name in OPERATIONS if name != "identity")
@@ -44,14 +44,10 @@ def chances(count: int) -> list[Chance]:
     return [Chance(torch.Generator().manual_seed(r), torch.Generator().manual_seed(90 + r)) for r in range(count)]
 
 
-def training_set(dataset, device) -> TrainingSet:
-    return TrainingSet(*(own.to(device) for own in (dataset.images, dataset.labels, dataset.domains)))
-
-
 def run(trainer: str, repeats: int, dataset, device: torch.device, *, batch: int, epochs: int, tick=None) -> None:
     """Train alone, or several together, on the device."""
     protocol = Protocol(trainer=trainer, augment=EVERY, batch=batch)
-    own = training_set(dataset, device)
+    own = real_images(dataset).to(device)
     given = {"num_domains": 3, "epochs": epochs, "tick": tick}
     networks = [network(r).to(device) for r in range(repeats)]
     if repeats == 1:
@@ -119,11 +115,11 @@ def test_on_cuda_a_test_reads_its_probabilities_back_once(shapes, monkeypatch):
 def test_each_training_sees_what_its_own_numbers_say(shapes, augment):
     """Several trainings, two of them on one set: batch by batch what one training alone draws, to the last bit."""
     dataset, protocol = shapes(size=16, per_cell=4), Protocol(trainer="mixup", augment=augment, batch=10)
-    sets = [training_set(dataset, "cpu"), TrainingSet(*(own.flip(0) for own in training_set(dataset, "cpu")))]
-    of = [0, 1, 1, 0]
+    sets = [real_images(dataset), real_images(dataset, torch.arange(36).flip(0))]
+    of, settings = [0, 1, 1, 0], TRAINERS["mixup"].settings()
     pool = pool_of(sets, of, dataset.normalisation)
     batches = list(epoch(pool, protocol, chances(len(of))))
-    assert [batch.labels.shape[1] for batch in batches] == [10, 10, 10, 6]
+    assert [batch.domains.shape[1] for batch in batches] == [10, 10, 10, 6]
     for r, chance in enumerate(chances(len(of))):
         own = sets[of[r]]
         order = torch.randperm(36, generator=chance.batches)
@@ -131,9 +127,9 @@ def test_each_training_sees_what_its_own_numbers_say(shapes, augment):
             pixels = (own.images[rows].float() / 255 - 0.5) / 0.25
             images = draw(augment, chance.batches, rows=len(rows))(pixels)
             torch.testing.assert_close(batch.images[r], images, rtol=0, atol=1e-6)
-            assert torch.equal(batch.labels[r], own.labels[rows])
+            assert torch.equal(batch.labels.classes[r], own.labels.classes[rows])
             assert torch.equal(batch.domains[r], own.domains[rows])
-            draws = TRAINERS["mixup"].draw(len(rows), protocol.mixup, chance.trainer)
+            draws = TRAINERS["mixup"].draw(len(rows), settings, chance.trainer)
             assert all(torch.equal(a[r], b) for a, b in zip(batch.draws, draws, strict=True))
 
 

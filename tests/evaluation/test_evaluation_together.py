@@ -13,7 +13,7 @@ from dgdd_cli.evaluation.metrics import accuracy
 from dgdd_cli.evaluation.together import Repeats, choose_repeats, train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
-from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.networks import build
 
 REPEATS = 3
@@ -38,14 +38,7 @@ def test_lockstep_is_each_training_alone(shapes, trainer, shared):
     """Batches of uneven sizes, every augmentation, the drop of the rate; sets of their own or one for all."""
     dataset = shapes(size=16, per_cell=3)
     protocol = Protocol(trainer=trainer, augment="color_crop_cutout_flip_scale_rotate", batch=12)
-    sets = [
-        TrainingSet(
-            dataset.images if shared else dataset.images.roll(r, 0),
-            dataset.labels if shared else dataset.labels.roll(r),
-            dataset.domains if shared else dataset.domains.roll(r),
-        )
-        for r in range(REPEATS)
-    ]
+    sets = [real_images(dataset, torch.arange(len(dataset)).roll(0 if shared else r)) for r in range(REPEATS)]
     alone, together = networks(), networks()
     arguments = {"num_domains": 3, "epochs": 4}
     for network, own, chance in zip(alone, sets, chances(), strict=True):
@@ -64,7 +57,7 @@ def test_lockstep_is_each_training_alone(shapes, trainer, shared):
 
 def test_lockstep_in_bfloat16_is_close(shapes):
     dataset, protocol = shapes(size=16, per_cell=2), Protocol(augment="crop", precision="bfloat16")
-    training = TrainingSet(dataset.images, dataset.labels, dataset.domains)
+    training = real_images(dataset)
     alone, together = networks(), networks()
     for network, chance in zip(alone, chances(), strict=True):
         train(network, training, protocol, dataset.normalisation, chance, num_domains=3, epochs=2)
@@ -109,7 +102,7 @@ def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer, precision):
 
 def test_networks_with_buffers_are_not_stacked(shapes):
     dataset = shapes(size=16)
-    training = TrainingSet(dataset.images, dataset.labels, dataset.domains)
+    training = real_images(dataset)
     with pytest.raises(ValueError, match="buffers"):
         train_together(
             networks("resnet18"),

@@ -9,9 +9,10 @@ from dgdd_cli.evaluation.feed import Chance, parts, pool_of
 from dgdd_cli.evaluation.metrics import accuracy
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
-from dgdd_cli.evaluation.training_set import TrainingSet
+from dgdd_cli.evaluation.training_set import TrainingSet, real_images
 from dgdd_cli.networks import build
 from dgdd_cli.networks.footprint import peak_bytes
+from dgdd_cli.synthesis.labels import Labels
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "test")
 
@@ -22,7 +23,7 @@ def trained(dataset, protocol, epochs, seed=0):
     ticks: list[int] = []
     train(
         network,
-        TrainingSet(dataset.images, dataset.labels, dataset.domains),
+        real_images(dataset),
         protocol,
         dataset.normalisation,
         Chance(generator, torch.Generator().manual_seed(1)),
@@ -121,7 +122,7 @@ def test_a_training_in_bfloat16_sees_the_images_of_one_in_float32(shapes, monkey
     for precision, images in seen.items():
 
         def spy(network, batch, *rest, images=images):
-            images.append(batch)
+            images.append(batch.images)
             return erm.loss(network, batch, *rest)
 
         monkeypatch.setitem(TRAINERS, "erm", replace(erm, loss=spy))
@@ -147,5 +148,6 @@ def test_how_many_images_are_tested_at_once_depends_on_their_size(monkeypatch):
 
 def test_training_sets_lie_in_memory_as_bytes():
     images = torch.zeros(500, 3, 32, 32, dtype=torch.uint8)
-    training = TrainingSet(images, torch.zeros(500, dtype=torch.int64), torch.zeros(500, dtype=torch.int64))
+    zeros = torch.zeros(500, dtype=torch.int64)
+    training = TrainingSet(images, Labels("hard", zeros), zeros)
     assert peak_bytes(lambda: pool_of([training], [0], HALF)) < images.nbytes

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 
-from dgdd_cli.config import Protocol, validate
-from dgdd_cli.config.protocol import TRAINER_TABLES
+from dgdd_cli.config import Protocol
 from dgdd_cli.errors import UsageError
-from dgdd_cli.evaluation.trainers import TRAINERS, check_depth, check_domains, trainer_named
+from dgdd_cli.evaluation.trainers import TRAINERS, protocol_of, trainer_named, trainer_of
 from dgdd_cli.evaluation.trainers.beta import beta_draws
+from dgdd_cli.evaluation.trainers.check import check_depth, check_domains, check_labels
 from dgdd_cli.evaluation.trainers.coral import coral_penalty
 from dgdd_cli.evaluation.trainers.mixstyle import early_inputs, mix_style
+from dgdd_cli.evaluation.trainers.trainer import Batch
 from dgdd_cli.networks import build
+from dgdd_cli.synthesis.labels import Labels
 
 
 def network_of(name: str = "convnet", size: int = 16):
@@ -36,12 +39,12 @@ def losses_of(network, images, labels) -> np.ndarray:
 
 
 def loss_of(name: str, network, images, labels, domains, *, draws=None, state=None, grad=False, **settings):
-    protocol = Protocol(trainer=name, **({name: settings} if settings else {}))
-    trainer = TRAINERS[name]
+    trainer, settings = trainer_of(protocol_of(trainer=name, **({name: settings} if settings else {})))
     if draws is None:
-        draws = trainer.draw(len(labels), protocol.trainer_settings, torch.Generator().manual_seed(2))
+        draws = trainer.draw(len(labels), settings, torch.Generator().manual_seed(2))
     state = trainer.start(domains, 3) if state is None else state
-    loss, after = trainer.loss(network, images, labels, domains, draws, state, protocol.trainer_settings)
+    labels = labels if isinstance(labels, Labels) else Labels("hard", labels)
+    loss, after = trainer.loss(network, Batch(images, labels, domains, draws), {}, state, settings)
     return (loss if grad else loss.detach()), after
 
 
@@ -190,15 +193,17 @@ def test_mixstyle_spares_the_last_block():
     network = network_of(size=16)
     assert early_inputs(network)[0] is network.entrances[1]
     with pytest.raises(UsageError, match="one block only"):
-        check_depth("mixstyle", "convnet", 8)
-    check_depth("mixstyle", "convnet", 16)
-    check_depth("mixstyle", "resnet18", 8)
-    check_depth("erm", "convnet", 8)
+        check_depth("mixstyle", TRAINERS["mixstyle"], "convnet", 8)
+    check_depth("mixstyle", TRAINERS["mixstyle"], "convnet", 16)
+    check_depth("mixstyle", TRAINERS["mixstyle"], "resnet18", 8)
+    check_depth("erm", TRAINERS["erm"], "convnet", 8)
+    with pytest.raises(UsageError, match="a convnet at 16 px has 2 blocks only"):
+        check_depth("deep", replace(TRAINERS["erm"], min_depth=3), "convnet", 16)
 
 
 def test_how_often_mixstyle_acts():
     draw, generator = TRAINERS["mixstyle"].draw, torch.Generator().manual_seed(0)
-    acts = torch.stack([draw(2, Protocol(trainer="mixstyle").mixstyle, generator)[0] for _ in range(400)])
+    acts = torch.stack([draw(2, TRAINERS["mixstyle"].settings(), generator)[0] for _ in range(400)])
     assert acts.double().mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.08)
 
 
@@ -211,29 +216,54 @@ def test_every_trainer_gives_a_gradient_to_every_parameter(name):
 
 
 def test_trainers_that_compare_domains_need_two():
-    check_domains("coral", "x", torch.tensor([0, -1, 1]))
+    check_domains("coral", TRAINERS["coral"], "x", torch.tensor([0, -1, 1]))
     with pytest.raises(UsageError, match="one domain only"):
-        check_domains("coral", "x", torch.tensor([1, 1, -1]))
+        check_domains("coral", TRAINERS["coral"], "x", torch.tensor([1, 1, -1]))
     with pytest.raises(UsageError, match="mixtures"):
-        check_domains("groupdro", "x", torch.tensor([-1, -1]))
+        check_domains("groupdro", TRAINERS["groupdro"], "x", torch.tensor([-1, -1]))
+
+
+def test_labels_of_a_kind_that_a_trainer_cannot_use_are_refused():
+    labels, one = Labels("regression", torch.tensor([0]), torch.zeros(1, 3)), replace(TRAINERS["erm"], labels=("hard",))
+    check_labels("erm", TRAINERS["erm"], "x", labels)
+    with pytest.raises(UsageError, match="trainer 'one' cannot use regression labels, which those of x are"):
+        check_labels("one", one, "x", labels)
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_one_hot_probabilities_are_learnt_as_classes_are(name):
+    network, (images, labels, domains) = network_of(), batch()
+    one_hot = Labels("probability", labels, torch.nn.functional.one_hot(labels, 3).float())
+    spread = Labels("probability", labels, one_hot.soft * 0.7 + 0.1)
+    hard, soft, other = (loss_of(name, network, images, own, domains) for own in (labels, one_hot, spread))
+    torch.testing.assert_close(hard, soft)
+    assert float(other[0]) != pytest.approx(float(hard[0]), rel=1e-5)
 
 
 def test_the_settings_of_another_trainer_are_refused():
     with pytest.raises(UsageError, match="belong to the trainer 'cvar'") as caught:
-        Protocol(cvar={"tail": 0.3})
+        protocol_of(cvar={"tail": 0.3})
     assert caught.value.hint == "--trainer cvar"
     with pytest.raises(UsageError, match="belong to the trainer 'mixup', not to 'coral'"):
-        Protocol(trainer="coral", mixup={"alpha": 0.3})
+        protocol_of(trainer="coral", mixup={"alpha": 0.3})
     with pytest.raises(UsageError, match="unknown trainer"):
         trainer_named("gropdro")
     with pytest.raises(UsageError, match=r"cvar\.tail"):
-        validate(Protocol, {"trainer": "cvar", "cvar": {"tail": 1.5}})
+        protocol_of(trainer="cvar", cvar={"tail": 1.5})
+    with pytest.raises(UsageError, match=r"cvar\.tial") as caught:
+        protocol_of(trainer="cvar", cvar={"tial": 0.5})
+    assert "'cvar.tail'" in caught.value.hint
+    with pytest.raises(UsageError, match="cvr") as caught:
+        protocol_of(cvr={"tail": 0.5})
+    assert "'cvar.tail'" in caught.value.hint
 
 
 def test_a_trainer_has_its_defaults_and_no_other_table():
-    assert Protocol().trainer_settings is None
-    protocol = Protocol(trainer="groupdro")
-    assert protocol.trainer_settings.rate == 0.01
-    assert protocol.model_dump(exclude_none=True).keys() & {"cvar", "mixup", "coral", "mixstyle"} == set()
-    assert set(TRAINER_TABLES) < set(TRAINERS)
+    assert trainer_of(Protocol()) == (TRAINERS["erm"], None)
+    assert trainer_of(Protocol(trainer="groupdro"))[1].rate == 0.01
+    document = protocol_of(trainer="groupdro").model_dump(exclude_none=True)
+    assert document["groupdro"] == {"rate": 0.01}
+    assert document.keys() & {"cvar", "mixup", "coral", "mixstyle"} == set()
+    assert "groupdro" not in Protocol.model_fields
+    assert protocol_of(**document).model_dump(exclude_none=True) == document
     assert set(TRAINERS) == {"erm", "groupdro", "cvar", "mixup", "coral", "mixstyle"}

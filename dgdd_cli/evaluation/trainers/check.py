@@ -5,23 +5,36 @@ from __future__ import annotations
 from torch import Tensor
 
 from dgdd_cli.errors import UsageError
-from dgdd_cli.networks.convnet import depth_for
+from dgdd_cli.evaluation.trainers.trainer import Trainer
+from dgdd_cli.networks import blueprint
+from dgdd_cli.synthesis.labels import Labels
+from dgdd_cli.text import plural
 
 
-def check_domains(trainer: str, training_set: str, domains: Tensor) -> None:
-    """Raise UsageError unless images with these domains int64 (N,) let a trainer compare two domains."""
+def check_domains(name: str, trainer: Trainer, training_set: str, domains: Tensor) -> None:
+    """Raise UsageError unless images with these domains int64 (N,) let a trainer that needs it compare two domains."""
     known = domains[domains >= 0].unique()
-    if len(known) < 2:
+    if trainer.needs_domains and len(known) < 2:
         why = "come from one domain only" if len(known) else "are mixtures of domains (no image has one of its own)"
         raise UsageError(
-            f"the trainer {trainer!r} compares domains, but the images of {training_set} {why}", hint="--trainer erm"
+            f"the trainer {name!r} compares domains, but the images of {training_set} {why}", hint="--trainer erm"
         )
 
 
-def check_depth(trainer: str, network: str, image_size: int) -> None:
-    """Raise UsageError for mixstyle where a ConvNet has no block before its last one."""
-    if trainer == "mixstyle" and network == "convnet" and depth_for(image_size) < 2:
+def check_labels(name: str, trainer: Trainer, training_set: str, labels: Labels) -> None:
+    """Raise UsageError for labels of a kind that the trainer cannot use."""
+    if labels.kind not in trainer.labels:
         raise UsageError(
-            f"the trainer 'mixstyle' acts after the early blocks, and a convnet at {image_size} px has one block only",
+            f"the trainer {name!r} cannot use {labels.kind} labels, which those of {training_set} are",
+            hint="--trainer erm",
+        )
+
+
+def check_depth(name: str, trainer: Trainer, network: str, image_size: int) -> None:
+    """Raise UsageError where a network has fewer blocks, at images of this size, than the trainer needs."""
+    if (depth := len(blueprint(network, image_size=image_size).depths)) < trainer.min_depth:
+        count = "one block" if depth == 1 else plural(depth, "block")
+        raise UsageError(
+            f"the trainer {name!r} acts after the early blocks, and a {network} at {image_size} px has {count} only",
             hint="--trainer erm, or distil at 16 px or more",
         )

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from dgdd_cli.config.protocol import Coral
-from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.config.settings import Positive, Settings
+from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
 from dgdd_cli.networks import Network
+from dgdd_cli.synthesis.labels import label_losses
+
+
+class Coral(Settings):
+    """Deep CORAL (Sun & Saenko 2016) between domains: `weight` of the penalty beside the loss of the labels."""
+
+    weight: Positive = 1.0
 
 
 def start(domains: Tensor, num_domains: int) -> Tensor:
@@ -17,16 +23,16 @@ def start(domains: Tensor, num_domains: int) -> Tensor:
 
 
 def coral_loss(
-    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: Coral
+    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Coral
 ) -> tuple[Tensor, Tensor]:
-    """L = CE + w · mean over pairs of domains of (mean (μ_i − μ_j)² + mean (C_i − C_j)²), μ and C of the features.
+    """L = mean ℓ + w · mean over pairs of domains of (mean (μ_i − μ_j)² + mean (C_i − C_j)²), μ and C of the features.
 
     A domain with fewer than two images in the batch has no covariance and is in no pair.
     """
-    features = network.features(images)  # (B, F)
-    loss = F.cross_entropy(network.classifier(features), labels)
+    features = network.features(batch.images)  # (B, F)
+    loss = label_losses(network.classifier(features), batch.labels).mean()
     with torch.autocast(features.device.type, enabled=False):  # differences of covariances survive no rounding
-        penalty = coral_penalty(features.float(), domains, state.shape[-1])
+        penalty = coral_penalty(features.float(), batch.domains, state.shape[-1])
     return loss + settings.weight * penalty, state
 
 
@@ -50,4 +56,4 @@ def coral_penalty(features: Tensor, domains: Tensor, num_domains: int) -> Tensor
     return ((of_means + of_covariances / width**2) * pairs).sum() / pairs.sum().clamp(min=1)
 
 
-CORAL = Trainer(coral_loss, start=start, needs_domains=True)
+CORAL = Trainer(coral_loss, settings=Coral, start=start, needs_domains=True)

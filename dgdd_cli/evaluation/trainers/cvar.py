@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
-from dgdd_cli.config.protocol import Cvar
+from dgdd_cli.config.settings import Settings
 from dgdd_cli.core import cvar
-from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
 from dgdd_cli.networks import Network
+from dgdd_cli.synthesis.labels import label_losses
 
 
-def cvar_loss(
-    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: Cvar
-) -> tuple[Tensor, Tensor]:
-    """L = CVaR_α(CE(f(x_i), y_i)), the mean over the worst share α = `tail` of the batch (Levy et al. 2020)."""
-    losses = F.cross_entropy(network(images), labels, reduction="none")  # (B,)
-    return cvar(losses, settings.tail), state
+class Cvar(Settings):
+    """The mean over the worst `tail` share of a batch's losses; of 32 images the worst 6.4."""
+
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
-CVAR = Trainer(cvar_loss, alone="the CVaR of a batch sorts its losses, which cannot be mapped over trainings")
+def cvar_loss(network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Cvar) -> tuple[Tensor, Tensor]:
+    """L = CVaR_α(ℓ(f(x_i), y_i)), the mean over the worst share α = `tail` of the batch (Levy et al. 2020)."""
+    return cvar(label_losses(network(batch.images), batch.labels), settings.tail), state
+
+
+CVAR = Trainer(
+    cvar_loss, settings=Cvar, alone="the CVaR of a batch sorts its losses, which cannot be mapped over trainings"
+)

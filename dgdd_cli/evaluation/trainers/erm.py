@@ -1,21 +1,19 @@
-"""Empirical risk minimisation: the mean cross-entropy."""
+"""Empirical risk minimisation: the mean loss."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
-from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
 from dgdd_cli.networks import Network
+from dgdd_cli.synthesis.labels import label_losses
 
 
-def erm_loss(
-    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: Any
-) -> tuple[Tensor, Tensor]:
-    """L = mean_i CE(f(x_i), y_i)."""
-    return F.cross_entropy(network(images), labels), state
+def erm_loss(network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Any) -> tuple[Tensor, Tensor]:
+    """L = mean_i ℓ(f(x_i), y_i), the cross-entropy for hard labels."""
+    return label_losses(network(batch.images), batch.labels).mean(), state
 
 
 ERM = Trainer(erm_loss)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from dgdd_cli.config.protocol import GroupDro
-from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.config.settings import Positive, Settings
+from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
 from dgdd_cli.networks import Network
+from dgdd_cli.synthesis.labels import label_losses
+
+
+class GroupDro(Settings):
+    """Group DRO (Sagawa et al. 2020): `rate` η of the exponentiated weights of the domains."""
+
+    rate: Positive = 0.01
 
 
 def start(domains: Tensor, num_domains: int) -> Tensor:
@@ -19,14 +25,14 @@ def start(domains: Tensor, num_domains: int) -> Tensor:
 
 
 def groupdro_loss(
-    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: GroupDro
+    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: GroupDro
 ) -> tuple[Tensor, Tensor]:
-    """L = Σ_g q_g ℓ_g after q_g ← q_g exp(η ℓ_g) / Σ_h, with ℓ_g the mean cross-entropy of group g in the batch.
+    """L = Σ_g q_g ℓ_g after q_g ← q_g exp(η ℓ_g) / Σ_h, with ℓ_g the mean loss of group g in the batch.
 
     A group without an image in the batch keeps its q up to the common factor and adds no loss.
     """
-    losses = F.cross_entropy(network(images), labels, reduction="none")  # (B,)
-    groups = _groups(domains, len(state) - 1)
+    losses = label_losses(network(batch.images), batch.labels)  # (B,)
+    groups = _groups(batch.domains, len(state) - 1)
     member = (groups[:, None] == torch.arange(len(state), device=groups.device)).to(losses.dtype)  # (B, G)
     # (G,), 0 where absent; no matrix product, which would be rounded under autocast
     of_groups = (losses[:, None] * member).sum(0) / member.sum(0).clamp(min=1)
@@ -38,4 +44,4 @@ def _groups(domains: Tensor, num_domains: int) -> Tensor:
     return torch.where(domains < 0, num_domains, domains)
 
 
-GROUPDRO = Trainer(groupdro_loss, start=start, needs_domains=True)
+GROUPDRO = Trainer(groupdro_loss, settings=GroupDro, start=start, needs_domains=True)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from dgdd_cli.config.protocol import MixStyle
+from dgdd_cli.config.settings import Settings
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.trainers.beta import beta_draws
-from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters, Trainer
 from dgdd_cli.networks import Network
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet
 from dgdd_cli.networks.resnet import ResNet18
+from dgdd_cli.synthesis.labels import label_losses
 
 PLACES = 2  # after the first and the second block, as the authors advise
 EPS = 1e-6
+
+
+class MixStyle(Settings):
+    """MixStyle (Zhou et al. 2021): acts on a batch with `probability`; λ ~ Beta(`alpha`, `alpha`), one an image."""
+
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
 def early_inputs(network: Network | FoldedConvNet) -> list[nn.Module]:
@@ -56,11 +64,11 @@ def mix_style(maps: Tensor, share: Tensor, order: Tensor) -> Tensor:
 
 
 def mixstyle_loss(
-    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: MixStyle
+    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: MixStyle
 ) -> tuple[Tensor, Tensor]:
-    """The mean cross-entropy, styles mixed at the early places that act."""
-    with _mixing(network, draws):
-        return F.cross_entropy(network(images), labels), state
+    """The mean loss, styles mixed at the early places that act."""
+    with _mixing(network, batch.draws):
+        return label_losses(network(batch.images), batch.labels).mean(), state
 
 
 @contextmanager
@@ -82,4 +90,4 @@ def _mixing(network: Network, draws: Draws) -> Iterator[None]:
             handle.remove()
 
 
-MIXSTYLE = Trainer(mixstyle_loss, draw=draw)
+MIXSTYLE = Trainer(mixstyle_loss, settings=MixStyle, draw=draw, min_depth=2)

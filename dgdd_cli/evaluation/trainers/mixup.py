@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import Annotated
 
-from dgdd_cli.config.protocol import Mixup
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from dgdd_cli.config.settings import Settings
 from dgdd_cli.evaluation.trainers.beta import beta_draws
-from dgdd_cli.evaluation.trainers.trainer import Draws, Trainer
+from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters, Trainer
 from dgdd_cli.networks import Network
+from dgdd_cli.synthesis.labels import label_losses
+
+
+class Mixup(Settings):
+    """Mixup (Zhang et al. 2018): λ ~ Beta(`alpha`, `alpha`), one a batch."""
+
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
 def draw(count: int, settings: Mixup, generator: torch.Generator) -> Draws:
@@ -18,12 +27,13 @@ def draw(count: int, settings: Mixup, generator: torch.Generator) -> Draws:
 
 
 def mixup_loss(
-    network: Network, images: Tensor, labels: Tensor, domains: Tensor, draws: Draws, state: Tensor, settings: Mixup
+    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Mixup
 ) -> tuple[Tensor, Tensor]:
-    """L = λ CE(f(x̃), y) + (1 − λ) CE(f(x̃), y_π) on x̃ = λ x + (1 − λ) x_π."""
-    share, order = draws
+    """L = mean λ ℓ(f(x̃), y) + (1 − λ) ℓ(f(x̃), y_π) on x̃ = λ x + (1 − λ) x_π."""
+    images, labels, _, (share, order) = batch
     logits = network(share * images + (1 - share) * images[order])
-    return share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(logits, labels[order]), state
+    own_losses, other_losses = (label_losses(logits, taught).mean() for taught in (labels, labels.at(order)))
+    return share * own_losses + (1 - share) * other_losses, state
 
 
-MIXUP = Trainer(mixup_loss, draw=draw)
+MIXUP = Trainer(mixup_loss, settings=Mixup, draw=draw)
