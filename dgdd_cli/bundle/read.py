@@ -12,7 +12,6 @@ from torch import Tensor
 
 from dgdd_cli.bundle.decoding import decoded, parameterisation_of, stored_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
-from dgdd_cli.errors import DataError
 from dgdd_cli.storage.container import invalid, read_container, tensor_sha256
 from dgdd_cli.storage.layout import check_layout
 from dgdd_cli.synthesis.labels import Labels, label_kind
@@ -87,15 +86,6 @@ def load_bundle(path: str | Path) -> Bundle:
         groups=tensors.get("groups"),
         manifest=manifest,
     )
-
-
-def check_hard_labels(bundle: Bundle, reader: str) -> None:
-    """Raise DataError for a bundle with soft labels, where `reader` (in words) knows class indices only."""
-    if bundle.soft_labels is not None:
-        raise DataError(
-            f"{bundle.path} has soft labels, which {reader} would ignore: it knows one class for each image",
-            hint=f"in Python, dgdd_cli.load_bundle({str(bundle.path)!r}).soft_labels gives them",
-        )
 
 
 def verify_bundle(path: str | Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dgdd_cli.augment import for_dataset, parse
-from dgdd_cli.bundle.read import Bundle, check_hard_labels, load_bundle
+from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import is_none, one_class
@@ -79,8 +79,6 @@ def evaluate_bundles(
         check_spec(request.groups)
     check_precision(request.protocol.precision, chosen.device, setting="precision")
     bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
-    for bundle in bundles:
-        check_hard_labels(bundle, "dgdd evaluate")
     located = locate(request.dataset or dataset_of(bundles), data_dir=request.data_dir)
     size = image_size_of(bundles)
     asked = [text for text in request.targets if not is_none(located, text)]
