@@ -12,9 +12,9 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.trainers import trainer_of
 from dgdd_cli.evaluation.trainers.trainer import Batch, Draws
-from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.runtime.memory import free_memory_bytes
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.pixels import normalise, to_unit

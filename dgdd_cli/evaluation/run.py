@@ -18,17 +18,19 @@ from dgdd_cli.data.load import Located, Reading, locate, read_as
 from dgdd_cli.data.locate import resolve_domains
 from dgdd_cli.data.shared_images import check_shared
 from dgdd_cli.errors import UnknownName
-from dgdd_cli.evaluation.baselines import check_baselines
-from dgdd_cli.evaluation.classes import check_classes
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestant import Contestant
-from dgdd_cli.evaluation.contestants import baseline_contestant, bundle_contestant, bundle_normalisation
+from dgdd_cli.evaluation.contestants import (
+    baseline_contestant,
+    bundle_contestant,
+    bundle_normalisation,
+    check_baselines,
+)
 from dgdd_cli.evaluation.corruptions import check_corruptions
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
-from dgdd_cli.evaluation.own_choices import dataset_of, image_size_of, own_targets
+from dgdd_cli.evaluation.own_choices import check_classes, dataset_of, image_size_of, own_targets
 from dgdd_cli.evaluation.record import record, summarise
-from dgdd_cli.evaluation.seen import compare_with_sources
-from dgdd_cli.evaluation.seen_report import report_seen, what_was_compared
+from dgdd_cli.evaluation.seen import compare_with_sources, report_seen, what_was_compared
 from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target, targets_of
 from dgdd_cli.evaluation.together import choose_repeats

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.feed import Chance, epoch, pool_of
 from dgdd_cli.evaluation.train import descend, on, put
 from dgdd_cli.evaluation.trainers import Trainer, trainer_named, trainer_of
 from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters
-from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet

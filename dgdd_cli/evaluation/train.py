@@ -12,10 +12,10 @@ from torch.optim.swa_utils import update_bn
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, send, statistics_on
 from dgdd_cli.evaluation.trainers import trainer_of
 from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters
-from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network, images_at_once
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 

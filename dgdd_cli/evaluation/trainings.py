@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from dgdd_cli.config import Protocol
-from dgdd_cli.evaluation.contestant import Contestant
+from dgdd_cli.evaluation.contestant import Contestant, TrainingSet
 from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.together import Repeats, train_together
 from dgdd_cli.evaluation.train import train
-from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.networks import Network, build
 from dgdd_cli.runtime.seeds import stream
 

@@ -34,8 +34,8 @@ from dgdd_cli.data.load import read
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import distill, initial_state
 from dgdd_cli.evaluation.compare import compare
+from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.contestants import baseline_contestant
-from dgdd_cli.evaluation.training_set import TrainingSet
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.state import State
 from dgdd_cli.runtime.device import choose_device

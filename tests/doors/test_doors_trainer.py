@@ -9,11 +9,11 @@ import torch
 from weight_averaging import WEIGHT_AVERAGING
 
 from dgdd_cli.__main__ import run
+from dgdd_cli.evaluation.contestant import real_images
 from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.together import Repeats, train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS, protocol_of
-from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.networks import build
 
 EPOCHS = 4

@@ -8,18 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-import dgdd_cli.evaluation.baselines as baselines
+import dgdd_cli.evaluation.contestants as baselines
 from dgdd_cli.config import Protocol, resolve
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.distill import initial_state
-from dgdd_cli.evaluation.baselines import baseline_rows
 from dgdd_cli.evaluation.compare import Result, compare
-from dgdd_cli.evaluation.contestant import Contestant
-from dgdd_cli.evaluation.contestants import baseline_contestant
+from dgdd_cli.evaluation.contestant import Contestant, real_images
+from dgdd_cli.evaluation.contestants import baseline_contestant, baseline_rows
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise
 from dgdd_cli.evaluation.targets import Target
-from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.runtime.seeds import stream
 

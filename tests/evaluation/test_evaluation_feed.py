@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import dgdd_cli.evaluation.compare as compare_module
 from dgdd_cli.augment import OPERATIONS, draw
 from dgdd_cli.config import Protocol
+from dgdd_cli.evaluation.contestant import real_images
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, resident, send
 from dgdd_cli.evaluation.together import train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
-from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.networks import build
 
 EVERY = "_".join(name for name in OPERATIONS if name != "identity")

@@ -10,9 +10,9 @@ import torch
 
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.evaluation.clusters import clusters_of
-from dgdd_cli.evaluation.group_record import record_groups, summarise_groups
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of, joined
 from dgdd_cli.evaluation.metrics import Score
+from dgdd_cli.evaluation.record import record_groups, summarise_groups
 from dgdd_cli.groups.file import read_groups
 from dgdd_cli.groups.grouping import group_dataset
 from dgdd_cli.groups.kept import write_grouping

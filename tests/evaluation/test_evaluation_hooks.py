@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from dgdd_cli.config import Protocol
+from dgdd_cli.evaluation.contestant import TrainingSet, real_images
 from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.together import train_together
 from dgdd_cli.evaluation.train import train
 from dgdd_cli.evaluation.trainers import TRAINERS
 from dgdd_cli.evaluation.trainers.erm import erm_loss
 from dgdd_cli.evaluation.trainers.trainer import Trainer
-from dgdd_cli.evaluation.training_set import TrainingSet, real_images
 from dgdd_cli.networks import build
 from dgdd_cli.synthesis.labels import Labels, label_losses
 

@@ -7,13 +7,13 @@ import torch
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.evaluation.compare import compare
+from dgdd_cli.evaluation.contestant import real_images
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.metrics import accuracy
 from dgdd_cli.evaluation.together import Repeats, choose_repeats, train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
-from dgdd_cli.evaluation.training_set import real_images
 from dgdd_cli.networks import build
 
 REPEATS = 3

@@ -5,11 +5,11 @@ import torch
 from dgdd_cli.augment import draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.evaluation.contestant import TrainingSet, real_images
 from dgdd_cli.evaluation.feed import Chance, parts, pool_of
 from dgdd_cli.evaluation.metrics import accuracy
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
-from dgdd_cli.evaluation.training_set import TrainingSet, real_images
 from dgdd_cli.networks import build
 from dgdd_cli.networks.footprint import peak_bytes
 from dgdd_cli.synthesis.labels import Labels
