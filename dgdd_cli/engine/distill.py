@@ -16,9 +16,9 @@ from dgdd_cli.engine.estimate import announce
 from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.groups.find import Groups
-from dgdd_cli.methods.matching_steps import Circumstances, feature_steps, gradient_steps
+from dgdd_cli.methods import method_of
 from dgdd_cli.methods.memory import sizes_of
-from dgdd_cli.methods.pooling import uniform_standing
+from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import TENSORS, State
 from dgdd_cli.probes.centroid_rows import centroid_rows
@@ -94,22 +94,20 @@ def distill(
         state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
         state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
         parts = risk_parts(source, groups).to(device) if groups else None
-        matches_features = recipe.matching is not None and recipe.matching.name != "gradient"
-        if parts and matches_features and recipe.risk and recipe.risk.name == "group-dro" and not len(state.standing):
-            state = replace(state, standing=uniform_standing(parts))
         sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
         announce(recipe, sizes, device, done=state.step, ranks=ranks.size, note=note)
         if recipe.matching and recipe.probes and recipe.optimiser:
-            make_steps = feature_steps if matches_features else gradient_steps
             under = Circumstances(seed, device, kernels, ranks, cache, progress, note)
             try:
-                steps = make_steps(source, recipe, state, parts, under)
+                steps = method_of(recipe.matching).steps(under, source, recipe, state, parts)
                 ranks.wait()
             except KeyboardInterrupt as interrupt:
                 raise Interrupted(
                     f"interrupted before step {state.step + 1}",
                     hint="the same command with --resume continues the run" if state.step else None,
                 ) from interrupt
+            if steps.standing is not None and not len(state.standing):
+                state = replace(state, standing=steps.standing)
             state = optimise(
                 state,
                 steps,

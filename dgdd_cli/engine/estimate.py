@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from dgdd_cli.config import Probes, Recipe
+from dgdd_cli.methods import method_of
 from dgdd_cli.methods.memory import (
     Sizes,
     bank_bytes,
@@ -46,7 +47,7 @@ def estimate_distill(
     if probes is None or matching is None or optimiser is None:
         return None
     steps, needed = optimiser.steps - done, bytes_needed(recipe, sizes, device)
-    if matching.name == "gradient":
+    if method_of(matching).trains:
         step = _gradient_step_seconds(recipe, probes, sizes, device)
         return Estimate(needed, steps * step, f"{plural(steps, 'step')} of {each(step)}")
     forward = _seconds(probes, sizes, device, backward=False)

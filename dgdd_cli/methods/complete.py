@@ -7,9 +7,9 @@ from typing import Any
 
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.config import Probes, Recipe, Risk
-from dgdd_cli.errors import UnknownName, UsageError
+from dgdd_cli.errors import UsageError
 from dgdd_cli.matching import OBJECTIVES
-from dgdd_cli.matching.readout import readout_named
+from dgdd_cli.methods import method_of
 from dgdd_cli.networks import blueprint
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
@@ -40,12 +40,8 @@ def complete(recipe: Recipe, dataset: str, *, image_size: int = 32) -> Recipe:
         raise UsageError("this method selects real images: it makes no steps", hint="--method sgs or dm makes steps")
     if recipe.probes and not recipe.matching and recipe.initialisation.name != "kmeans":
         raise UsageError("this method looks through no probes", hint="--method sgs, dm or kmeans does")
-    if recipe.matching and recipe.matching.name not in (*OBJECTIVES, "gradient"):
-        raise UnknownName("matching objective", recipe.matching.name, (*OBJECTIVES, "gradient"))
     if recipe.matching:
-        readout_named(recipe.matching.readout)
-    if recipe.matching and recipe.matching.name == "gradient":
-        _check_gradient_matching(recipe, image_size)
+        method_of(recipe.matching).check(recipe, image_size)
     elif recipe.trajectory:
         raise UsageError("a trajectory is the life of a network in gradient matching", hint="--method dc, dsa or rdd")
     elif recipe.probes and recipe.probes.select != "random":
@@ -64,47 +60,10 @@ def _complete_probes(recipe: Recipe, probes: Probes, dataset: str) -> Probes:
     parse(augment)
     objective = OBJECTIVES.get(recipe.matching.name) if recipe.matching else None
     samples = objective is not None and objective.samples
-    if recipe.surgery and objective and recipe.matching and not objective.by_domain:
-        raise UsageError(
-            f"surgery acts on the losses of each domain, and the objective {recipe.matching.name!r} gives none",
-            hint="--method sgs",
-        )
     if probes.reservoir is not None and not samples:
         raise UsageError("only an objective that compares with samples holds a reservoir", hint="--method mmd")
     reservoir = (probes.reservoir or RESERVOIR) if samples else None
     return probes.model_copy(update={"augment": augment, "reservoir": reservoir})
-
-
-def _check_gradient_matching(recipe: Recipe, image_size: int) -> None:
-    assert recipe.probes
-    network = blueprint(recipe.probes.network, image_size=image_size)
-    if network.batch_normalised:
-        raise UsageError(
-            f"gradient matching needs a network without batch normalisation, which {recipe.probes.network} has: "
-            "it must see each image by itself while it is trained",
-            hint="--set probes.network=convnet",
-        )
-    if not network.trainable:
-        raise UsageError(
-            f"gradient matching trains its networks, and {recipe.probes.network} may not be trained",
-            hint="--method dm, or --set probes.network=convnet",
-        )
-    if recipe.trajectory is None:
-        raise UsageError("gradient matching needs the table trajectory", hint="start from --method dsa --print-config")
-    if recipe.probes.bank_size is not None:
-        raise UsageError(
-            "gradient matching trains its networks as it goes: there is no bank of them to fill",
-            hint="--probes fresh",
-        )
-    if recipe.matching and recipe.matching.readout != "features":
-        raise UsageError("gradient matching compares gradients: it reads nothing out", hint="--method dm")
-    if recipe.surgery:
-        raise UsageError("surgery acts on distribution matching, not on gradient matching", hint="--method sgs")
-    if recipe.probes.precision == "bfloat16":
-        raise UsageError(
-            "gradient matching trains its networks and differentiates twice: it computes in float32 or tf32",
-            hint="--set probes.precision=float32",
-        )
 
 
 def _complete_risk(recipe: Recipe, risk: Risk) -> Risk:
@@ -120,7 +79,7 @@ def _complete_risk(recipe: Recipe, risk: Risk) -> Risk:
     if foreign := given.keys() - reads.keys():
         raise UsageError(f"risk.{min(foreign)} belongs to group-dro, not to {risk.name!r}", hint="--risk group-dro")
     in_classes = risk.groups == "class-domain" or risk.groups.startswith("kmeans:")
-    if recipe.matching.name != "gradient" and in_classes:
+    if in_classes and not method_of(recipe.matching).trains:
         if risk.name == "cvar-within" or (risk.name == "mean-max" and "tail" in given):
             raise no_tail_within(risk.name)
         reads = {} if risk.name == "mean-max" else reads
@@ -148,7 +107,7 @@ def check_domains(recipe: Recipe, domains: Sequence[str], target: str | None) ->
 def check_groups(recipe: Recipe, within_class: bool) -> None:
     """Raise UsageError when the groups, now that they are read, leave the tail of the risk nothing to act on."""
     risk, matching = recipe.risk, recipe.matching
-    if risk and matching and matching.name != "gradient" and within_class and risk.name == "cvar-within":
+    if risk and matching and within_class and risk.name == "cvar-within" and not method_of(matching).trains:
         raise no_tail_within(risk.name)
 
 

@@ -14,13 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgdd_cli.augment import Draw, draw
-from dgdd_cli.config import Matching, Probes, Risk, Trajectory
+from dgdd_cli.config import Matching, Probes, Recipe, Risk, Trajectory
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.normalisation import normalisation_of
+from dgdd_cli.errors import UsageError
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.methods.matching_draws import MatchingDraws
+from dgdd_cli.methods.method import Circumstances, Method, tables
 from dgdd_cli.methods.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
 from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.sample_risk import SampleRisk, sample_risks
+from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.methods.step import Stepped
 from dgdd_cli.networks import Backbone, blueprint, build, normalised_by
 from dgdd_cli.probes.view import image_features, make_view
@@ -166,3 +170,64 @@ def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) 
     if parts is not None:
         return parts.partition.ids.cpu()
     return source.domains if matching.weights == "equal" else torch.zeros_like(source.domains)
+
+
+def gradient_steps(
+    under: Circumstances, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
+) -> Steps:
+    """Matching of parameter gradients through networks that are trained as they go."""
+    matching, probes, _ = tables(recipe)
+    trajectory = recipe.trajectory
+    assert trajectory, "a complete recipe of gradient matching has a trajectory"
+    gradient = gradient_matching(
+        source,
+        state.labels,
+        matching=matching,
+        probes=probes,
+        trajectory=trajectory,
+        risk=recipe.risk,
+        parts=parts,
+        normalisation=normalisation_of(source),
+        seed=under.seed,
+        device=under.device,
+        kernels=under.kernels,
+        ranks=under.ranks,
+        progress=under.progress,
+    )
+    return Steps(gradient, resumable=lambda step: step % trajectory.length == 0)
+
+
+def check(recipe: Recipe, image_size: int) -> None:
+    """Raise UsageError for a network that cannot be trained, and for what only feature matching acts on."""
+    matching, probes, _ = tables(recipe)
+    network = blueprint(probes.network, image_size=image_size)
+    if network.batch_normalised:
+        raise UsageError(
+            f"gradient matching needs a network without batch normalisation, which {probes.network} has: "
+            "it must see each image by itself while it is trained",
+            hint="--set probes.network=convnet",
+        )
+    if not network.trainable:
+        raise UsageError(
+            f"gradient matching trains its networks, and {probes.network} may not be trained",
+            hint="--method dm, or --set probes.network=convnet",
+        )
+    if recipe.trajectory is None:
+        raise UsageError("gradient matching needs the table trajectory", hint="start from --method dsa --print-config")
+    if probes.bank_size is not None:
+        raise UsageError(
+            "gradient matching trains its networks as it goes: there is no bank of them to fill",
+            hint="--probes fresh",
+        )
+    if matching.readout != "features":
+        raise UsageError("gradient matching compares gradients: it reads nothing out", hint="--method dm")
+    if recipe.surgery:
+        raise UsageError("surgery acts on distribution matching, not on gradient matching", hint="--method sgs")
+    if probes.precision == "bfloat16":
+        raise UsageError(
+            "gradient matching trains its networks and differentiates twice: it computes in float32 or tf32",
+            hint="--set probes.precision=float32",
+        )
+
+
+GRADIENT_MATCHING = Method(check, gradient_steps, trains=True)

@@ -11,6 +11,7 @@ from dgdd_cli.config import Probes, Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.matching.readout import features, readout_named
+from dgdd_cli.methods import method_of
 from dgdd_cli.networks import Backbone, blueprint
 from dgdd_cli.networks.footprint import ACTIVATIONS, COPIES, MOST, backward_bytes, footprint, peak_bytes
 from dgdd_cli.networks.slices import KEPT
@@ -61,7 +62,7 @@ def tensor_peaks(recipe: Recipe, sizes: Sizes) -> Peaks:
     looking = state + _looking(recipe, probes, sizes)
     if recipe.matching is None:
         return Peaks(looking, 0)
-    if recipe.matching.name == "gradient":
+    if method_of(recipe.matching).trains:
         training = 0
         if (life := recipe.trajectory) and life.inner:
             training = min(life.batch, sizes.synthetic) if life.data == "synthetic" else life.batch

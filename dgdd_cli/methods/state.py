@@ -27,7 +27,9 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The gradient of a step (images, number, standing), and where a run can be taken up again."""
+    """The gradient of a step (images, number, standing), where a run can be taken up again, and the weights of the
+    groups that it begins with, where it keeps some."""
 
     gradient: Callable[[Tensor, int, Tensor], Stepped]
     resumable: Callable[[int], bool] = lambda step: True
+    standing: Tensor | None = None

@@ -90,7 +90,9 @@ def test_a_run_is_refused_before_any_work_and_announced_otherwise(shapes, monkey
     assert "a bank of 1 probe in" in notes[0]
     free(monkeypatch, 1e-6)
     monkeypatch.setattr("dgdd_cli.networks.pace.build", lambda *_, **__: pytest.fail("it was timed"))
-    monkeypatch.setattr("dgdd_cli.engine.distill.feature_steps", lambda *_: pytest.fail("a bank was begun"))
+    monkeypatch.setattr(
+        "dgdd_cli.methods.feature_matching.probe_source", lambda *_, **__: pytest.fail("a bank was begun")
+    )
     with pytest.raises(UsageError, match="needs about"):
         distill(shapes(), recipe, ipc=2, seed=0, device=CPU, note=notes.append)
 

@@ -12,9 +12,9 @@ from dgdd_cli.engine import loop
 from dgdd_cli.engine.distill import initial_state
 from dgdd_cli.engine.loop import optimise
 from dgdd_cli.groups.find import find_groups
+from dgdd_cli.methods import method_of
 from dgdd_cli.methods.complete import complete
-from dgdd_cli.methods.matching_steps import Circumstances, feature_steps, gradient_steps
-from dgdd_cli.methods.pooling import uniform_standing
+from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.progress import silent
@@ -49,11 +49,9 @@ def steps_of(source, name: str, device: torch.device) -> tuple[Steps, State, Rec
     parts = None
     if recipe.risk:
         parts = risk_parts(source, find_groups(source, recipe.risk.groups, seed=0, cache=None)).to(device)
-        if recipe.risk.name == "group-dro":
-            state = replace(state, standing=uniform_standing(parts))
     under = Circumstances(0, device, "auto", ALONE, None, silent, lambda line: None)
-    make = gradient_steps if recipe.trajectory else feature_steps
-    return make(source, recipe, state, parts, under), state, recipe
+    steps = method_of(recipe.matching).steps(under, source, recipe, state, parts)
+    return steps, state if steps.standing is None else replace(state, standing=steps.standing), recipe
 
 
 def test_many_tensors_travel_together(monkeypatch):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dgdd_cli.config import resolve
 from dgdd_cli.engine.distill import distill
-from dgdd_cli.methods import matching_steps
+from dgdd_cli.methods import feature_matching
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.runtime.precision import computing_in
 
@@ -54,7 +54,7 @@ def test_on_cuda_convolutions_round_as_the_precision_says(precision):
 
 def test_on_cuda_graphs_are_captured_in_the_precision_of_the_run(shapes, monkeypatch):
     seen = []
-    real = matching_steps.cuda_graphs
+    real = feature_matching.cuda_graphs
 
     def watching(device):
         capture = real(device)
@@ -65,7 +65,7 @@ def test_on_cuda_graphs_are_captured_in_the_precision_of_the_run(shapes, monkeyp
 
         return watch
 
-    monkeypatch.setattr(matching_steps, "cuda_graphs", watching)
+    monkeypatch.setattr(feature_matching, "cuda_graphs", watching)
     for precision in ("float32", "tf32"):
         settings = ["optimiser.steps=3", f"probes.precision={precision}", "probes.source=bank:3"]
         recipe = complete(resolve({"dataset": "shapes", "method": "sgs"}, assignments=settings).recipe, "shapes")

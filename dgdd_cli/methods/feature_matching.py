@@ -1,49 +1,29 @@
-"""From a recipe to the steps of a run: features matched through frozen probes, or gradients along trajectories."""
+"""Feature matching: what is read out of images is compared through frozen probes, by an objective."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
-import torch
-
-from dgdd_cli.config import Matching, Optimiser, Probes, Recipe
+from dgdd_cli.config import Matching, Probes, Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching import OBJECTIVES
+from dgdd_cli.matching.readout import readout_named
 from dgdd_cli.methods.capture import captured, cuda_graphs
 from dgdd_cli.methods.cells import describe_cells
 from dgdd_cli.methods.domain_wise import averaged_domains, domains_at_risk
-from dgdd_cli.methods.gradient_matching import gradient_matching
-from dgdd_cli.methods.pooling import at_risk, average
+from dgdd_cli.methods.method import Circumstances, Method, tables
+from dgdd_cli.methods.pooling import at_risk, average, uniform_standing
 from dgdd_cli.methods.risk_parts import RiskParts, split_by_domain
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import Progress
-from dgdd_cli.runtime.ranks import Ranks
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """Under what a run takes place, whatever its method: its chances, its machine, its cache folder, its listeners."""
-
-    seed: int
-    device: torch.device
-    kernels: str
-    ranks: Ranks
-    cache: Path | None
-    progress: Progress
-    note: Callable[[str], None]
 
 
 def feature_steps(
-    source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None, under: Circumstances
+    under: Circumstances, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
 ) -> Steps:
     """Matching of mean features, or of samples of them, through probes that never change; fills their bank."""
-    matching, probes, optimiser = _tables(recipe)
+    matching, probes, optimiser = tables(recipe)
     check_samples(matching, probes)
     cells = describe_cells(state.labels, state.domains, source.counts().to(under.device), matching.weights)
     risk, watched = recipe.risk, parts.partition if parts else None
@@ -76,7 +56,23 @@ def feature_steps(
     )
     if under.device.type == "cuda":
         gradient = captured(gradient, cuda_graphs(under.device))
-    return Steps(lambda images, step, standing: gradient(images, probe_at(step), standing))
+    standing = uniform_standing(parts) if risk and parts and risk.name == "group-dro" else None
+    return Steps(lambda images, step, standing: gradient(images, probe_at(step), standing), standing=standing)
+
+
+def check(recipe: Recipe, image_size: int) -> None:
+    """Raise UsageError for what belongs to gradient matching, and for surgery on losses that are not a domain's."""
+    matching, probes, _ = tables(recipe)
+    readout_named(matching.readout)
+    if recipe.trajectory:
+        raise UsageError("a trajectory is the life of a network in gradient matching", hint="--method dc, dsa or rdd")
+    if probes.select != "random":
+        raise UsageError("only gradient matching selects representatives", hint="--method rdd")
+    if recipe.surgery and not OBJECTIVES[matching.name].by_domain:
+        raise UsageError(
+            f"surgery acts on the losses of each domain, and the objective {matching.name!r} gives none",
+            hint="--method sgs",
+        )
 
 
 def check_samples(matching: Matching, probes: Probes) -> None:
@@ -88,33 +84,4 @@ def check_samples(matching: Matching, probes: Probes) -> None:
         )
 
 
-def gradient_steps(
-    source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None, under: Circumstances
-) -> Steps:
-    """Matching of parameter gradients through networks that are trained as they go."""
-    matching, probes, _ = _tables(recipe)
-    trajectory = recipe.trajectory
-    assert trajectory, "a complete recipe of gradient matching has a trajectory"
-    gradient = gradient_matching(
-        source,
-        state.labels,
-        matching=matching,
-        probes=probes,
-        trajectory=trajectory,
-        risk=recipe.risk,
-        parts=parts,
-        normalisation=normalisation_of(source),
-        seed=under.seed,
-        device=under.device,
-        kernels=under.kernels,
-        ranks=under.ranks,
-        progress=under.progress,
-    )
-    return Steps(gradient, resumable=lambda step: step % trajectory.length == 0)
-
-
-def _tables(recipe: Recipe) -> tuple[Matching, Probes, Optimiser]:
-    assert recipe.matching, "only a recipe with a matching has steps"
-    assert recipe.probes
-    assert recipe.optimiser
-    return recipe.matching, recipe.probes, recipe.optimiser
+FEATURE_MATCHING = Method(check, feature_steps)

@@ -1,0 +1,52 @@
+"""A method from outside the package: one file (doors_drift.py) and one entry in METHODS."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from doors_drift import DRIFT
+
+from dgdd_cli.config import Recipe, validate
+from dgdd_cli.engine.distill import distill
+from dgdd_cli.errors import Interrupted, UnknownName
+from dgdd_cli.methods import METHODS
+from dgdd_cli.methods.complete import complete
+
+CPU = torch.device("cpu")
+
+
+def recipe(name: str = "drift") -> Recipe:
+    tables = {"matching": {"name": name}, "probes": {}, "optimiser": {"steps": 9, "image_rate": 5.0, "decay": "none"}}
+    return complete(validate(Recipe, tables), "shapes")
+
+
+@pytest.fixture(autouse=True)
+def _entry(monkeypatch):
+    monkeypatch.setitem(METHODS, "drift", DRIFT)
+
+
+def test_it_makes_the_steps_of_a_run(shapes):
+    dataset = shapes()
+    made = distill(dataset, recipe(), ipc=2, seed=0, device=CPU)
+    mean = dataset.images[dataset.labels == 0].float().mean(0)
+    assert (made.images[made.labels == 0].float() - mean).abs().max() < 8
+
+
+def test_a_run_is_kept_where_it_says_that_it_can_be_taken_up(shapes):
+    kept = []
+
+    def interrupt(stage, done, total, figures=None):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        distill(shapes(), recipe(), ipc=2, seed=0, device=CPU, keep=kept.append, progress=interrupt)
+    assert kept[-1].step == 4
+    resumed = distill(shapes(), recipe(), ipc=2, seed=0, device=CPU, state=kept[-1])
+    assert torch.equal(resumed.images, distill(shapes(), recipe(), ipc=2, seed=0, device=CPU).images)
+
+
+def test_a_name_that_nobody_registered_is_refused_with_the_near_one():
+    with pytest.raises(UnknownName) as caught:
+        recipe("drifd")
+    assert "'drift'" in (caught.value.hint or "")
