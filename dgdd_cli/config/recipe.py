@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from dgdd_cli.config.settings import Name, NotNegative, Positive, Precision, Settings
 
@@ -13,6 +13,19 @@ class Initialisation(Settings):
     """Which real images the synthetic set starts from; with no matching, they are the result."""
 
     name: Literal["random", "balanced-random", "kmeans"] = "balanced-random"
+
+
+class Synthesis(Settings):
+    """What is stored in the place of images and decodes to them: the name of a parameterisation, and settings of its
+    own (see synthesis/parameterisation.py)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Name = "pixels"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
 
 
 class Matching(Settings):
@@ -113,6 +126,7 @@ class Recipe(Settings):
     """One method, complete. Without `matching` the initialisation is the method, and there is nothing to step."""
 
     initialisation: Initialisation = Initialisation()
+    synthesis: Synthesis = Synthesis()
     matching: Matching | None = None
     probes: Probes | None = None
     trajectory: Trajectory | None = None

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source
+from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import Located
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import Distilled
 from dgdd_cli.groups.find import NAMED, Groups
+from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.ranks import ALONE, Ranks
 from dgdd_cli.runtime.software import software
+from dgdd_cli.synthesis.parameterisation import stated
 
 
 def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
     """The tensors of the bundle of a result."""
-    return {"images": result.images, "labels": result.labels, "domains": result.domains}
+    return {**result.stored, "labels": result.labels, "domains": result.domains}
 
 
 def bundle_facts(
@@ -58,6 +60,7 @@ def bundle_facts(
         classes=source.class_names,
         domains=source.domain_names,
         target=None if run.target in (None, "none") else run.target,
+        synthesis=Synthesis.model_validate(stated(parameterisation_of(run.recipe, source.image_size))),
         method=Method(name=run.method, settings=settings),
         seed=run.seed,
         steps=steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,43 +17,54 @@ from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.groups.find import Groups
 from dgdd_cli.methods import method_of
+from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.methods.memory import sizes_of
 from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
-from dgdd_cli.methods.state import TENSORS, State
+from dgdd_cli.methods.state import Descent, State, Steps
 from dgdd_cli.probes.centroid_rows import centroid_rows
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.runtime.precision import computing_in
 from dgdd_cli.runtime.ranks import ALONE, Ranks
 from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
-from dgdd_cli.synthesis.pixels import to_bytes, to_unit
+from dgdd_cli.synthesis.pixels import to_unit
 
 
 @dataclass(frozen=True, slots=True)
 class Distilled:
-    """The result: images uint8 (N, 3, H, W), labels and domains int64 (N,), and the steps that were made."""
+    """The result: what is stored by name, labels and domains int64 (N,), and the steps that were made."""
 
-    images: Tensor
+    stored: Mapping[str, Tensor]
     labels: Tensor
     domains: Tensor
     steps: int
+
+    @property
+    def images(self) -> Tensor:
+        """The stored images, uint8 (N, 3, H, W), where pixels are stored."""
+        return self.stored["images"]
 
 
 def initial_state(source: DomainDataset, recipe: Recipe, *, ipc: int, seed: int, device: torch.device) -> State:
     """The synthetic set before the first step. Raises UsageError when `ipc` is above a class's images."""
     generator = stream(seed, "initialisation")
+    coding = parameterisation_of(recipe, source.image_size)
+    tiles = coding.factor**2  # real images that go into a stored one
+    budget = ipc * tiles
     if recipe.initialisation.name == "random":
-        rows = random_rows(source, ipc, generator)
+        rows = random_rows(source, budget, generator)
     elif recipe.initialisation.name == "balanced-random":
-        rows = balanced_rows(source, ipc, generator)
+        rows = balanced_rows(source, budget, generator)
     else:
         rows = centroid_rows(
-            source, recipe.probes or Probes(), ipc=ipc, seed=seed, index=0, generator=generator, device=device
+            source, recipe.probes or Probes(), ipc=budget, seed=seed, index=0, generator=generator, device=device
         )
-    images = to_unit(source.images[rows]).to(device)
-    labels, domains = source.labels[rows].to(device), source.domains[rows].to(device)
-    return State(0, images, torch.zeros_like(images), labels, domains, torch.zeros(0, device=device))
+    tensors = coding.encode(to_unit(source.images[rows]).to(device))
+    velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    labels, domains = source.labels[rows].view(-1, tiles)[:, 0], source.domains[rows].view(-1, tiles)
+    domains = torch.where((domains == domains[:, :1]).all(1), domains[:, 0], -1)  # of tiles from several domains: mixed
+    return State(0, tensors, velocities, labels.to(device), domains.to(device), torch.zeros(0, device=device))
 
 
 def distill(
@@ -91,8 +102,10 @@ def distill(
         )
     precision = recipe.probes.precision if recipe.probes else "float32"
     with computing_in(precision, device, setting="probes.precision"):
+        coding = parameterisation_of(recipe, source.image_size)
         state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
-        state = replace(state, **{name: getattr(state, name).to(device) for name in TENSORS})
+        state = state.to(device)
+        _check_tensors(state, coding.encode(to_unit(source.images[: coding.factor**2])))
         parts = risk_parts(source, groups).to(device) if groups else None
         sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
         announce(recipe, sizes, device, done=state.step, ranks=ranks.size, note=note)
@@ -106,17 +119,40 @@ def distill(
                     f"interrupted before step {state.step + 1}",
                     hint="the same command with --resume continues the run" if state.step else None,
                 ) from interrupt
-            if steps.standing is not None and not len(state.standing):
-                state = replace(state, standing=steps.standing)
+            state = _begun(state, steps)
+            own = recipe.optimiser
+            rate = own.image_rate * ipc / 10  # the gradient of a class mean is 1/IPC an image
+            descents = {name: Descent(rate, own.momentum, own.decay) for name in state.tensors} | dict(steps.descents)
             state = optimise(
                 state,
                 steps,
-                recipe.optimiser,
-                rate=recipe.optimiser.image_rate * ipc / 10,  # the gradient of a class mean is 1/IPC an image
+                own.steps,
+                descents=descents,
+                project=lambda moved: {**moved, **coding.project(moved)},
                 keep=keep,
                 keep_seconds=keep_seconds,
                 ranks=ranks,
                 progress=progress,
             )
-    images = to_bytes(state.images.detach()).cpu()
-    return Distilled(images, state.labels.cpu(), state.domains.cpu(), state.step)
+    stored = {name: tensor.cpu() for name, tensor in coding.store(state.tensors).items()}
+    return Distilled(stored, state.labels.cpu(), state.domains.cpu(), state.step)
+
+
+def _begun(state: State, steps: Steps) -> State:
+    """The state with what the steps begin with. Raises UsageError for one that other steps have been taken from."""
+    if steps.standing is not None and not len(state.standing):
+        state = replace(state, standing=steps.standing)
+    if state.step == 0:
+        own = {name: torch.zeros_like(tensor) for name, tensor in steps.tensors.items()}
+        tensors, velocities = {**state.tensors, **steps.tensors}, {**state.velocities, **own}
+        return replace(state, tensors=tensors, velocities=velocities)
+    _check_tensors(state, steps.tensors)
+    return state
+
+
+def _check_tensors(state: State, wanted: Mapping[str, Tensor]) -> None:
+    if missing := wanted.keys() - state.tensors.keys():
+        raise UsageError(
+            f"the state is that of another method: it holds {', '.join(state.tensors)} and lacks {min(missing)}",
+            hint="--resume with the settings of its run, or --force to start afresh",
+        )

@@ -47,14 +47,14 @@ def same_software(manifest: BundleFacts, facts: BundleFacts) -> bool:
     return _made_with(manifest) == _made_with(facts)
 
 
-# Settings that bundles were written without, by the table they belong to, at what they then were.
-ADDED = {"matching.readout": "features"}
+# Settings that bundles were written without, at what they then were: of all, and of those that match.
+ADDED: dict[str, JsonValue] = {"synthesis.name": "pixels"}
+ADDED_TO_MATCHING: dict[str, JsonValue] = {"matching.readout": "features"}
 
 
 def _asked(facts: BundleFacts, ipc: int, image_size: int) -> dict[str, JsonValue]:
     settings = dict(flat(facts.method.settings))
-    tables = {key.partition(".")[0] for key in settings}
-    before = {key: value for key, value in ADDED.items() if key.partition(".")[0] in tables}
+    before = ADDED | (ADDED_TO_MATCHING if "matching.name" in settings else {})
     return {
         "dataset": facts.source.dataset,
         "target": facts.target,

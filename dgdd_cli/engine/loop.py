@@ -1,4 +1,4 @@
-"""The loop of a distillation: projected SGD on the pixels, reported, checkpointed, interruptible."""
+"""The loop of a distillation: projected SGD on named tensors, reported, checkpointed, interruptible."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dgdd_cli.config import Optimiser
 from dgdd_cli.errors import DgddError, Interrupted
-from dgdd_cli.methods.state import State, Steps
+from dgdd_cli.methods.state import Descent, State, Steps, Tensors
 from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.ranks import ALONE, RankLost, Ranks
 
@@ -23,27 +22,28 @@ Keep = Callable[[State], None]
 def optimise(
     state: State,
     steps: Steps,
-    optimiser: Optimiser,
+    total: int,
     *,
-    rate: float,
+    descents: Mapping[str, Descent],
+    project: Callable[[Tensors], Tensors],
     keep: Keep | None,
     keep_seconds: float,
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> State:
-    """Step from `state` to the last step: images ← clip(images − rate_t · velocity, 0, 1).
+    """Step from `state` to step `total`: every tensor by its own descent, then to the nearest that can be stored.
 
     `keep` is called with the last resumable state about every `keep_seconds` and when the run is interrupted, which
     raises Interrupted (Ctrl-C) or RankLost. Raises DgddError when a gradient is not finite, at the latest with the next
     figures. Nothing is read back from the device but those, about every `REPORT_SECONDS` and at the last step, and what
     is kept: the clock decides when to look, never what is computed.
     """
-    report_every = max(1, optimiser.steps // 100)
+    report_every = max(1, total // 100)
     first, safe, kept = state.step, state, state.step
     shown: dict[str, float] | None = None
     looked_at = kept_at = time.monotonic()
-    finite = torch.ones((), dtype=torch.bool, device=state.images.device)
-    sound = torch.zeros((), device=state.images.device)  # steps before the first gradient that was not finite
+    finite = torch.ones((), dtype=torch.bool, device=state.standing.device)
+    sound = torch.zeros((), device=state.standing.device)  # steps before the first gradient that was not finite
 
     def save() -> None:
         _read(sound, {}, first, state.step)
@@ -51,27 +51,32 @@ def optimise(
             keep(safe)
 
     try:
-        progress("distil", state.step, optimiser.steps)
-        while state.step < optimiser.steps:
-            found = steps.gradient(state.images.detach().requires_grad_(), state.step, state.standing)
-            update = ranks.mean(found.update)
-            finite = finite & (update.sum() * 0 == 0)  # infinities and NaN times 0 are NaN
+        progress("distil", state.step, total)
+        while state.step < total:
+            found = steps.gradient(state.tensors, state.step, state.standing)
+            gradients = {name: ranks.mean(own) for name, own in found.gradients.items()}
+            for own in gradients.values():
+                finite = finite & (own.sum() * 0 == 0)  # infinities and NaN times 0 are NaN
             sound = sound + finite
-            velocity = optimiser.momentum * state.velocity + update
-            left = 1 - state.step / optimiser.steps if optimiser.decay == "linear" else 1.0
-            images = (state.images - left * rate * velocity).clamp_(0, 1)
+            left = 1 - state.step / total
+            velocities, moved = {}, {}
+            for name, how in descents.items():
+                velocities[name] = how.momentum * state.velocities[name] + gradients[name]
+                rate = (left if how.decay == "linear" else 1.0) * how.rate
+                moved[name] = state.tensors[name] - rate * velocities[name]
+            tensors = project(moved)
             standing = ranks.mean(found.standing) if len(found.standing) else found.standing
             # one assignment: Ctrl-C never sees half a state
-            state = replace(state, step=state.step + 1, images=images, velocity=velocity, standing=standing)
+            state = replace(state, step=state.step + 1, tensors=tensors, velocities=velocities, standing=standing)
             if steps.resumable(state.step):
                 safe = state
-            look = state.step == optimiser.steps or time.monotonic() - looked_at >= REPORT_SECONDS
+            look = state.step == total or time.monotonic() - looked_at >= REPORT_SECONDS
             if look:
                 shown = _read(sound, found.figures, first, state.step)
                 looked_at = time.monotonic()
             if look or state.step % report_every == 0:
-                progress("distil", state.step, optimiser.steps, shown)
-            if keep and kept < safe.step < optimiser.steps and time.monotonic() - kept_at >= keep_seconds:
+                progress("distil", state.step, total, shown)
+            if keep and kept < safe.step < total and time.monotonic() - kept_at >= keep_seconds:
                 save()
                 kept, kept_at = safe.step, time.monotonic()
     except RankLost:
@@ -82,7 +87,7 @@ def optimise(
         if safe.step > kept:
             save()
         raise Interrupted(
-            f"interrupted at step {state.step} of {optimiser.steps}",
+            f"interrupted at step {state.step} of {total}",
             hint="the checkpoint is kept: the same command with --resume continues it" if keep and safe.step else None,
         ) from interrupt
     return state

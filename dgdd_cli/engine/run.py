@@ -16,7 +16,7 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells, one_class
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.data.shared_images import check_shared
-from dgdd_cli.engine.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from dgdd_cli.engine.checkpoint import checkpoint_path, digests, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.engine.finished import finished_manifest, same_software
@@ -32,7 +32,6 @@ from dgdd_cli.runtime.identity import OF_A_MACHINE
 from dgdd_cli.runtime.precision import check_precision
 from dgdd_cli.runtime.ranks import ALONE, Ranks
 from dgdd_cli.storage.atomic import check_output, destination
-from dgdd_cli.storage.container import tensor_sha256
 from dgdd_cli.storage.reserve import Reservation, reserved
 
 
@@ -122,7 +121,7 @@ def distil_to_bundle(
             note(f"resuming from step {state.step}")
         elif resume:
             note(f"no checkpoint at {checkpoint}: starting from the first step")
-        ranks.agree({"step": state.step, "checkpoint": tensor_sha256(state.images)} if state else {"step": 0})
+        ranks.agree({"step": state.step, **digests(state)} if state else {"step": 0})
 
         def keep(now: State) -> None:
             try:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dgdd_cli.methods.step import StepGradient, Stepped
+from dgdd_cli.methods.decoding import Seen
+from dgdd_cli.methods.step import StepGradient
 from dgdd_cli.probes.source import Probe
 
 WARM_UP = 3  # runs before a capture, in which libraries choose their algorithms and Triton compiles
@@ -28,7 +29,7 @@ class _Lane:
     images: Tensor
     probe: Probe
     standing: Tensor
-    found: Stepped | None = None
+    found: Seen | None = None
     replay: Callable[[], None] = lambda: None
 
 
@@ -36,7 +37,7 @@ def captured(gradient: StepGradient, capture: Capture) -> StepGradient:
     """`gradient` with the same results, recorded once for each operation of the augmentation and then replayed."""
     lanes: dict[str, _Lane] = {}
 
-    def step(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
+    def step(images: Tensor, probe: Probe, standing: Tensor) -> Seen:
         operation = probe.view.augmentation.operation
         lane = lanes.get(operation)
         if lane is None:
@@ -46,7 +47,7 @@ def captured(gradient: StepGradient, capture: Capture) -> StepGradient:
         lane.replay()
         assert lane.found is not None
         figures = {name: value.clone() for name, value in lane.found.figures.items()}
-        return Stepped(lane.found.update.clone(), lane.found.standing.clone(), figures)
+        return Seen(lane.found.update.clone(), lane.found.standing.clone(), figures)
 
     return step
 

@@ -29,6 +29,6 @@ def describe_cells(labels: Tensor, domains: Tensor, counts: Tensor, weighting: s
     mass = counts if weighting == "share" else present
     weights = mass / mass.sum(1, keepdim=True).clamp_min(1)
     of_class = torch.arange(classes, device=labels.device)[:, None] == labels
-    cells = labels * sources + domains
+    cells = torch.where(domains < 0, -1, labels * sources + domains)  # mixed images are nobody's
     of_cell = torch.arange(classes * sources, device=labels.device)[:, None] == cells
     return Cells(labels, of_class, of_cell, weights.to(torch.float32), present)

@@ -10,6 +10,7 @@ from dgdd_cli.config import Probes, Recipe, Risk
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.methods import method_of
+from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.networks import blueprint
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
@@ -40,6 +41,7 @@ def complete(recipe: Recipe, dataset: str, *, image_size: int = 32) -> Recipe:
         raise UsageError("this method selects real images: it makes no steps", hint="--method sgs or dm makes steps")
     if recipe.probes and not recipe.matching and recipe.initialisation.name != "kmeans":
         raise UsageError("this method looks through no probes", hint="--method sgs, dm or kmeans does")
+    parameterisation_of(recipe, image_size)
     if recipe.matching:
         method_of(recipe.matching).check(recipe, image_size)
     elif recipe.trajectory:

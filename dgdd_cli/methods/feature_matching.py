@@ -10,6 +10,7 @@ from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.matching.readout import readout_named
 from dgdd_cli.methods.capture import captured, cuda_graphs
 from dgdd_cli.methods.cells import describe_cells
+from dgdd_cli.methods.decoding import decoded, owners_in, parameterisation_of
 from dgdd_cli.methods.domain_wise import averaged_domains, domains_at_risk
 from dgdd_cli.methods.method import Circumstances, Method, tables
 from dgdd_cli.methods.pooling import at_risk, average, uniform_standing
@@ -25,7 +26,11 @@ def feature_steps(
     """Matching of mean features, or of samples of them, through probes that never change; fills their bank."""
     matching, probes, optimiser = tables(recipe)
     check_samples(matching, probes)
-    cells = describe_cells(state.labels, state.domains, source.counts().to(under.device), matching.weights)
+    coding = parameterisation_of(recipe, source.image_size)
+    owners = owners_in(coding, state)
+    cells = describe_cells(
+        state.labels[owners], state.domains[owners], source.counts().to(under.device), matching.weights
+    )
     risk, watched = recipe.risk, parts.partition if parts else None
     if recipe.surgery:
         domain_wise = averaged_domains(matching, cells)
@@ -57,7 +62,8 @@ def feature_steps(
     if under.device.type == "cuda":
         gradient = captured(gradient, cuda_graphs(under.device))
     standing = uniform_standing(parts) if risk and parts and risk.name == "group-dro" else None
-    return Steps(lambda images, step, standing: gradient(images, probe_at(step), standing), standing=standing)
+    look = decoded(coding, lambda images, step, standing: gradient(images, probe_at(step), standing))
+    return Steps(look, standing=standing)
 
 
 def check(recipe: Recipe, image_size: int) -> None:

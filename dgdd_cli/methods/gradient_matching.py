@@ -19,13 +19,13 @@ from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
+from dgdd_cli.methods.decoding import Seen, decoded, owners_in, parameterisation_of
 from dgdd_cli.methods.matching_draws import MatchingDraws
 from dgdd_cli.methods.method import Circumstances, Method, tables
 from dgdd_cli.methods.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
 from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.sample_risk import SampleRisk, sample_risks
 from dgdd_cli.methods.state import State, Steps
-from dgdd_cli.methods.step import Stepped
 from dgdd_cli.networks import Backbone, blueprint, build, normalised_by
 from dgdd_cli.probes.view import image_features, make_view
 from dgdd_cli.progress import Progress, silent
@@ -61,7 +61,7 @@ def gradient_matching(
     kernels: str = "auto",
     ranks: Ranks = ALONE,
     progress: Progress = silent,
-) -> Callable[[Tensor, int, Tensor], Stepped]:
+) -> Callable[[Tensor, int, Tensor], Seen]:
     """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
 
     labels int64 (N,) of the synthetic images, equally many of each class. Steps of one network must come in order.
@@ -134,7 +134,7 @@ def gradient_matching(
             loss.backward()
             life.optimiser.step()
 
-    def step(images: Tensor, number: int, standing: Tensor) -> Stepped:
+    def step(images: Tensor, number: int, standing: Tensor) -> Seen:
         nonlocal life
         turn, position = divmod(number, trajectory.length)
         index = turn * ranks.size + ranks.rank
@@ -154,7 +154,7 @@ def gradient_matching(
             distance = gradient_distance(wanted, matched_gradient(life.network, loss, differentiable=True))
             (update[own],) = torch.autograd.grad(distance, synthetic)
             total += distance.detach()
-        return Stepped(update, standing, {"loss": total})
+        return Seen(update, standing, {"loss": total})
 
     return step
 
@@ -179,9 +179,10 @@ def gradient_steps(
     matching, probes, _ = tables(recipe)
     trajectory = recipe.trajectory
     assert trajectory, "a complete recipe of gradient matching has a trajectory"
+    coding = parameterisation_of(recipe, source.image_size)
     gradient = gradient_matching(
         source,
-        state.labels,
+        state.labels[owners_in(coding, state)],
         matching=matching,
         probes=probes,
         trajectory=trajectory,
@@ -194,7 +195,7 @@ def gradient_steps(
         ranks=under.ranks,
         progress=under.progress,
     )
-    return Steps(gradient, resumable=lambda step: step % trajectory.length == 0)
+    return Steps(decoded(coding, gradient), resumable=lambda step: step % trajectory.length == 0)
 
 
 def check(recipe: Recipe, image_size: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,33 +10,24 @@ from torch import Tensor
 from dgdd_cli.config import Matching, Surgery
 from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.methods.cells import Cells
+from dgdd_cli.methods.decoding import Seen
 from dgdd_cli.methods.domain_wise import DomainWise, averaged_domains
 from dgdd_cli.methods.pooling import Pooling
 from dgdd_cli.methods.products import Products, batched_products, in_parts, single_products
 from dgdd_cli.probes.source import Probe
 from dgdd_cli.surgery import spectral_update
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stepped:
-    """What a step finds: the gradient (N, 3, H, W), the standing weights of the groups (G,), and figures to report."""
-
-    update: Tensor
-    standing: Tensor
-    figures: dict[str, Tensor]
-
-
-StepGradient = Callable[[Tensor, Probe, Tensor], Stepped]
+StepGradient = Callable[[Tensor, Probe, Tensor], Seen]
 
 
 def pooled_gradient(pooled: Pooling) -> StepGradient:
     """∂/∂S of a pooled loss: one forward, one backward; figures: the loss."""
 
-    def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
+    def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Seen:
         features, pull = in_parts(single_products)(probe.view, images)
         loss, standing = pooled(features.requires_grad_(), probe, standing)
         (cotangent,) = torch.autograd.grad(loss, features)
-        return Stepped(pull(cotangent[None])[0], standing, {"loss": loss.detach()})
+        return Seen(pull(cotangent[None])[0], standing, {"loss": loss.detach()})
 
     return gradient
 
@@ -65,7 +55,7 @@ def surgical_gradient(
     of_cell = objective.prepare(cells.of_cell)
     domain_wise = domain_wise or averaged_domains(matching, cells)
 
-    def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Stepped:
+    def gradient(images: Tensor, probe: Probe, standing: Tensor) -> Seen:
         chosen = products or (batched_products if images.is_cuda else single_products)
         features, pull = in_parts(chosen)(probe.view, images)
         features.requires_grad_()
@@ -92,6 +82,6 @@ def surgical_gradient(
             pool=surgery.pool,
             kernels=kernels,
         )
-        return Stepped(update, found.standing, {"loss": found.pooled, "agreement": agreement})
+        return Seen(update, found.standing, {"loss": found.pooled, "agreement": agreement})
 
     return gradient

@@ -27,7 +27,8 @@ class TensorRule:
 class Layout:
     """One kind of file: the schema its document names, the exact tensors it may hold.
 
-    A bundle holds those of its parameterisation besides, which its document names.
+    A bundle holds those of its parameterisation besides, and a checkpoint those that are optimised: the document says
+    which.
     """
 
     schema: str
@@ -53,10 +54,8 @@ LAYOUTS: Mapping[str, Layout] = {
         },
     ),
     "checkpoint": Layout(
-        "dgdd.checkpoint/2",
+        "dgdd.checkpoint/3",
         {
-            "images": TensorRule("F32", 4),
-            "velocity": TensorRule("F32", 4),
             "labels": TensorRule("I64", 1),
             "domains": TensorRule("I64", 1),
             "standing": TensorRule("F32", 1),

@@ -134,11 +134,11 @@ def our_curve(
     """The points of a method of dgdd; the last is that of its finished images."""
     assigned = [f"optimiser.steps={options.steps}"]
     recipe = complete(resolve({"dataset": source.name, "method": method}, assignments=assigned).recipe, source.name)
-    initial = initial_state(source, recipe, ipc=options.ipc, seed=0, device=device).images
+    initial = initial_state(source, recipe, ipc=options.ipc, seed=0, device=device).tensors["images"]
     look, points = on_the_clock(initial, moments(options), device, judge)
 
     def keep(state: State) -> None:
-        look(state.images)
+        look(state.tensors["images"])
 
     done = distill(
         source,

@@ -33,7 +33,7 @@ def plain_inputs(source: DomainDataset, ipc: int, device: torch.device) -> tuple
     recipe = resolve({"dataset": source.name, "method": "balanced-random"}).recipe
     state = initial_state(source, recipe, ipc=ipc, seed=0, device=device)
     images = normalise(to_unit(source.images), mean, std).to(device)
-    synthetic = normalise(state.images.cpu(), mean, std).to(device)
+    synthetic = normalise(state.tensors["images"].cpu(), mean, std).to(device)
     rows = [(source.labels == label).nonzero().squeeze(1) for label in range(len(source.class_names))]
     return images, rows, synthetic, for_dataset("auto", source.name)
 

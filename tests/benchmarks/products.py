@@ -85,7 +85,7 @@ def timed(source: DomainDataset, width: str, options: argparse.Namespace, device
         steps = {name: captured(step, cuda_graphs(device)) for name, step in steps.items()}
 
     def turn(step: StepGradient) -> list[Tensor]:
-        images = state.images.detach()
+        images = state.tensors["images"].detach()
         return [step(images.clone().requires_grad_(), at(number), state.standing).update for number in range(BANK)]
 
     for name in ("batched", "expanded"):

@@ -3,8 +3,7 @@
 import torch
 
 from dgdd_cli.methods.method import Method
-from dgdd_cli.methods.state import Steps
-from dgdd_cli.methods.step import Stepped
+from dgdd_cli.methods.state import Stepped, Steps
 from dgdd_cli.synthesis.pixels import to_unit
 
 
@@ -12,9 +11,9 @@ def steps(under, source, recipe, state, parts):
     real = to_unit(source.images)
     means = torch.stack([real[source.labels == c].mean(0) for c in range(len(source.class_names))])
 
-    def gradient(images, number, standing):
-        away = images.detach() - means[state.labels]
-        return Stepped(away, standing, {"loss": away.square().mean()})
+    def gradient(tensors, number, standing):
+        away = tensors["images"] - means[state.labels]
+        return Stepped({"images": away}, standing, {"loss": away.square().mean()})
 
     return Steps(gradient, resumable=lambda step: step % 2 == 0)
 

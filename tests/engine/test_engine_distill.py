@@ -34,7 +34,7 @@ def plain(source, chosen: Recipe, ipc: int) -> torch.Tensor:
     state = initial_state(source, chosen, ipc=ipc, seed=0, device=CPU)
     optimiser, steps = chosen.optimiser, chosen.optimiser.steps
     at = probe_source(source, chosen.probes, source.normalisation, seed=0, steps=steps, device=CPU, progress=silent)
-    images, velocity = state.images, torch.zeros_like(state.images)
+    images, velocity = state.tensors["images"], state.velocities["images"]
     for step in range(steps):
         probe = at(step)
         pixels = images.clone().requires_grad_()

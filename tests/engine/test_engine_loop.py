@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dgdd_cli.config import Optimiser
 from dgdd_cli.engine import loop
 from dgdd_cli.engine.loop import optimise
 from dgdd_cli.errors import DgddError, Interrupted
-from dgdd_cli.methods.state import State, Steps
-from dgdd_cli.methods.step import Stepped
+from dgdd_cli.methods.state import Descent, State, Stepped, Steps
 from dgdd_cli.progress import silent
+from dgdd_cli.synthesis.pixels import Pixels
 
 IMAGES = torch.full((2, 3, 4, 4), 0.5)
 LABELS = torch.arange(2)
@@ -28,18 +27,21 @@ def run(
 ):
     """A loop whose gradient is 0 but for what `bad` says of a step; figures count the steps."""
 
-    def gradient(images, number, standing):
-        update = torch.zeros_like(images)
+    def gradient(tensors, number, standing):
+        update = torch.zeros_like(tensors["images"])
         if bad and number in bad:
             update[1, 2, 3, 0] = bad[number]
-        return Stepped(update, standing, {"loss": torch.tensor(float(number)), "agreement": torch.tensor(0.5)})
+        return Stepped(
+            {"images": update}, standing, {"loss": torch.tensor(float(number)), "agreement": torch.tensor(0.5)}
+        )
 
-    state = State(start, IMAGES, torch.zeros_like(IMAGES), LABELS, LABELS, torch.zeros(0))
+    state = State(start, {"images": IMAGES}, {"images": torch.zeros_like(IMAGES)}, LABELS, LABELS, torch.zeros(0))
     return optimise(
         state,
         Steps(gradient),
-        Optimiser(steps=steps, momentum=0.0),
-        rate=0.1,
+        steps,
+        descents={"images": Descent(0.1, decay="linear")},
+        project=Pixels().project,
         keep=keep,
         keep_seconds=keep_seconds,
         progress=progress,

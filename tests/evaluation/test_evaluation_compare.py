@@ -107,7 +107,7 @@ def test_kmeans_is_the_method_of_that_name(shapes, monkeypatch):
     distilled = initial_state(source, recipe, ipc=2, seed=4, device=torch.device("cpu"))
     monkeypatch.setattr(baselines, "stream", lambda seed, *names: stream(seed, "initialisation"))
     rows = baseline_rows("kmeans", source, ipc=2, seed=4, repeat=0)
-    assert torch.equal((distilled.images * 255).round().byte(), source.images[rows])
+    assert torch.equal((distilled.tensors["images"] * 255).round().byte(), source.images[rows])
 
 
 def test_the_ceiling_has_epochs_of_its_own(shapes):

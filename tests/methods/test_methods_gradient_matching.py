@@ -76,7 +76,7 @@ def plain_gradient(source, pixels, labels, weights_of=None) -> torch.Tensor:
 
 def synthetic(source, ipc: int = 2):
     state = initial_state(source, recipe(), ipc=ipc, seed=0, device=CPU)
-    return state.images, state.labels
+    return state.tensors["images"], state.labels
 
 
 def test_a_step_is_the_plain_one(shapes):

@@ -9,9 +9,10 @@ from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.matching import OBJECTIVES, Objective
 from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.methods.cells import describe_cells
+from dgdd_cli.methods.decoding import Seen
 from dgdd_cli.methods.pooling import average
 from dgdd_cli.methods.products import batched_products, in_parts, single_products
-from dgdd_cli.methods.step import Stepped, pooled_gradient, surgical_gradient
+from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.footprint import peak_bytes
 from dgdd_cli.probes.source import probe_source
@@ -28,7 +29,7 @@ def probe_of(dataset):
     return probe_source(dataset, settings, norm, seed=0, steps=1, device=torch.device("cpu"), progress=silent)(0)
 
 
-def plain(matching: Matching, cells) -> Callable[..., Stepped]:
+def plain(matching: Matching, cells) -> Callable[..., Seen]:
     """The step of distribution matching without surgery or risk."""
     return pooled_gradient(average(matching, cells))
 

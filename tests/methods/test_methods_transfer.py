@@ -16,10 +16,11 @@ from dgdd_cli.methods import method_of
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
-from dgdd_cli.methods.state import State, Steps
+from dgdd_cli.methods.state import Descent, State, Steps
 from dgdd_cli.progress import silent
 from dgdd_cli.runtime import transfer
 from dgdd_cli.runtime.ranks import ALONE
+from dgdd_cli.synthesis.pixels import Pixels
 
 CPU = torch.device("cpu")
 PROBES = {"width": 4, "augment": "color_crop_cutout_flip_scale_rotate", "source": "bank:9"}
@@ -70,7 +71,7 @@ def test_a_step_of_gradient_matching_moves_its_numbers_in_two_copies(shapes, nam
     plain = transfer.to_device
     monkeypatch.setattr(transfer, "to_device", lambda value, device: copies.append(value) or plain(value, device))
     for number in range(4):
-        steps.gradient(state.images.clone().requires_grad_(), number, state.standing)
+        steps.gradient(state.tensors, number, state.standing)
     assert [value.dtype for value in copies] == [torch.int64, torch.float32] * 4
 
 
@@ -84,12 +85,21 @@ def test_no_step_waits_for_the_device(shapes, name, monkeypatch):
     steps, state, recipe = steps_of(shapes(per_cell=9), name, torch.device("cuda"))
     warm, total = 42, recipe.optimiser.steps
 
-    def gradient(images, number, standing):
+    def gradient(tensors, number, standing):
         torch.cuda.set_sync_debug_mode("error" if warm <= number < total - 1 else "default")
-        return steps.gradient(images, number, standing)
+        return steps.gradient(tensors, number, standing)
 
     try:
-        found = optimise(state, Steps(gradient), recipe.optimiser, rate=0.1, keep=None, keep_seconds=0, progress=silent)
+        found = optimise(
+            state,
+            Steps(gradient),
+            total,
+            descents={"images": Descent(0.1)},
+            project=Pixels().project,
+            keep=None,
+            keep_seconds=0,
+            progress=silent,
+        )
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert torch.isfinite(found.images).all()
+    assert torch.isfinite(found.tensors["images"]).all()
