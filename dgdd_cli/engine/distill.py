@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dgdd_cli.config import Probes, Recipe
+from dgdd_cli.config import Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.engine.estimate import announce
 from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.groups.find import Groups
 from dgdd_cli.methods import method_of
+from dgdd_cli.methods.begin import begun, check_tensors, initial_state
 from dgdd_cli.methods.decoding import parameterisation_of
+from dgdd_cli.methods.estimate import announce
 from dgdd_cli.methods.memory import sizes_of
 from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
-from dgdd_cli.methods.state import Descent, State, Steps
-from dgdd_cli.probes.centroid_rows import centroid_rows
+from dgdd_cli.methods.state import Descent, State
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.runtime.precision import computing_in
 from dgdd_cli.runtime.ranks import ALONE, Ranks
-from dgdd_cli.runtime.seeds import stream
-from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_unit
 
 
@@ -44,27 +42,6 @@ class Distilled:
     def images(self) -> Tensor:
         """The stored images, uint8 (N, 3, H, W), where pixels are stored."""
         return self.stored["images"]
-
-
-def initial_state(source: DomainDataset, recipe: Recipe, *, ipc: int, seed: int, device: torch.device) -> State:
-    """The synthetic set before the first step. Raises UsageError when `ipc` is above a class's images."""
-    generator = stream(seed, "initialisation")
-    coding = parameterisation_of(recipe, source.image_size)
-    tiles = coding.factor**2  # real images that go into a stored one
-    budget = ipc * tiles
-    if recipe.initialisation.name == "random":
-        rows = random_rows(source, budget, generator)
-    elif recipe.initialisation.name == "balanced-random":
-        rows = balanced_rows(source, budget, generator)
-    else:
-        rows = centroid_rows(
-            source, recipe.probes or Probes(), ipc=budget, seed=seed, index=0, generator=generator, device=device
-        )
-    tensors = coding.encode(to_unit(source.images[rows]).to(device))
-    velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
-    labels, domains = source.labels[rows].view(-1, tiles)[:, 0], source.domains[rows].view(-1, tiles)
-    domains = torch.where((domains == domains[:, :1]).all(1), domains[:, 0], -1)  # of tiles from several domains: mixed
-    return State(0, tensors, velocities, labels.to(device), domains.to(device), torch.zeros(0, device=device))
 
 
 def distill(
@@ -105,7 +82,7 @@ def distill(
         coding = parameterisation_of(recipe, source.image_size)
         state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
         state = state.to(device)
-        _check_tensors(state, coding.encode(to_unit(source.images[: coding.factor**2])))
+        check_tensors(state, coding.encode(to_unit(source.images[: coding.factor**2])))
         parts = risk_parts(source, groups).to(device) if groups else None
         sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
         announce(recipe, sizes, device, done=state.step, ranks=ranks.size, note=note)
@@ -119,7 +96,7 @@ def distill(
                     f"interrupted before step {state.step + 1}",
                     hint="the same command with --resume continues the run" if state.step else None,
                 ) from interrupt
-            state = _begun(state, steps)
+            state = begun(state, steps)
             own = recipe.optimiser
             rate = own.image_rate * ipc / 10  # the gradient of a class mean is 1/IPC an image
             descents = {name: Descent(rate, own.momentum, own.decay) for name in state.tensors} | dict(steps.descents)
@@ -136,23 +113,3 @@ def distill(
             )
     stored = {name: tensor.cpu() for name, tensor in coding.store(state.tensors).items()}
     return Distilled(stored, state.labels.cpu(), state.domains.cpu(), state.step)
-
-
-def _begun(state: State, steps: Steps) -> State:
-    """The state with what the steps begin with. Raises UsageError for one that other steps have been taken from."""
-    if steps.standing is not None and not len(state.standing):
-        state = replace(state, standing=steps.standing)
-    if state.step == 0:
-        own = {name: torch.zeros_like(tensor) for name, tensor in steps.tensors.items()}
-        tensors, velocities = {**state.tensors, **steps.tensors}, {**state.velocities, **own}
-        return replace(state, tensors=tensors, velocities=velocities)
-    _check_tensors(state, steps.tensors)
-    return state
-
-
-def _check_tensors(state: State, wanted: Mapping[str, Tensor]) -> None:
-    if missing := wanted.keys() - state.tensors.keys():
-        raise UsageError(
-            f"the state is that of another method: it holds {', '.join(state.tensors)} and lacks {min(missing)}",
-            hint="--resume with the settings of its run, or --force to start afresh",
-        )

@@ -8,9 +8,9 @@ import torch
 
 from dgdd_cli.config import Optimiser, resolve
 from dgdd_cli.engine.distill import distill
-from dgdd_cli.engine.estimate import bytes_needed, estimate_distill, require_room_to_distill
 from dgdd_cli.errors import UsageError
 from dgdd_cli.methods.complete import complete
+from dgdd_cli.methods.estimate import bytes_needed, estimate_distill, require_room_to_distill
 from dgdd_cli.methods.memory import Sizes, bank_bytes, sizes_of, tensor_peaks
 from dgdd_cli.networks.footprint import peak_bytes
 from dgdd_cli.runtime.estimate import duration, in_words, require_room, sentence
@@ -55,7 +55,7 @@ def test_a_run_in_parts_takes_no_more_for_more_images():
 
 
 def free(monkeypatch, gib):
-    for where in ("runtime.estimate", "engine.estimate"):
+    for where in ("runtime.estimate", "methods.estimate"):
         monkeypatch.setattr(
             f"dgdd_cli.{where}.free_memory_bytes", lambda device: None if gib is None else int(gib * 2**30)
         )
@@ -112,7 +112,7 @@ def test_time_is_said_for_methods_that_make_steps(method, steps):
 
 def test_steps_and_probes_cost_what_they_are(monkeypatch):
     monkeypatch.setattr(
-        "dgdd_cli.engine.estimate.seconds_an_image", lambda name, way, **_: 1.0 if way == "forward" else 3.0
+        "dgdd_cli.methods.estimate.seconds_an_image", lambda name, way, **_: 1.0 if way == "forward" else 3.0
     )
     sizes = Sizes(100, 5, 4, 8, 2)
     dm, sgs = (estimate_distill(recipe_of(m, steps=6, source="bank:3"), sizes, CPU) for m in ("dm", "sgs"))
