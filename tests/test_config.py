@@ -206,3 +206,25 @@ def test_the_protocol_refuses_what_it_does_not_know():
     with pytest.raises(UnknownName) as caught:
         validate(Protocol, {"epoch": 3}, origin="the protocol")
     assert "epochs" in caught.value.hint
+
+
+@pytest.mark.parametrize("table", ["synthesis", "labels"])
+def test_what_is_registered_has_settings_of_its_own(table, tmp_path):
+    """They go with the name: what is named elsewhere has others."""
+    asked = [f"{table}.name=mine", f"recipe.{table}.depth=4", f'{table}.over=["a", "b"]']
+    found = resolve({"dataset": "digits"}, assignments=asked)
+    assert getattr(found.recipe, table).settings == {"depth": 4, "over": ["a", "b"]}
+    file = tmp_path / "run.toml"
+    file.write_text(to_toml(found))
+    assert resolve({}, file=file) == found
+    assert getattr(resolve({}, file=file, assignments=[f"{table}.depth=5"]).recipe, table).settings["depth"] == 5
+    other = resolve({}, file=file, assignments=[f"{table}.name=yours"])
+    assert getattr(other.recipe, table).settings == {}
+
+
+@pytest.mark.parametrize("text", ["recipe = 3", "[recipe]\nlabels = 3", "[recipe]\nlabels.name = 3"])
+def test_a_file_whose_tables_are_none_is_refused(text, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match="recipe"):
+        resolve({"dataset": "digits"}, file=file)

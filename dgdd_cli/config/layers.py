@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from dgdd_cli.config.recipe import Distillation, Recipe
+from dgdd_cli.config.recipe import Distillation, Recipe, Registered
 from dgdd_cli.config.settings import Settings
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.text import typeable
@@ -41,6 +41,10 @@ HINTS = {
 }
 
 
+# What stays of a table of a layer where one above it names something else: all other keys are settings of the former.
+STAYS: dict[str, tuple[str, ...]] = {"risk": ("groups",), "synthesis": (), "labels": ()}
+
+REGISTERED = tuple(name for name, info in Recipe.model_fields.items() if isinstance(info.default, Registered))
 _IN_RECIPE = re.compile(rf"^\s*recipe\.(?=({'|'.join(Recipe.model_fields)})\b)")
 
 
@@ -133,6 +137,8 @@ def _check_keys(assigned: Mapping[str, Any], prefix: str = "") -> None:
     keys = [key.removeprefix("recipe.") for key in _keys(Distillation)]
     for name, value in assigned.items():
         key = prefix + name
+        if key in REGISTERED and isinstance(value, Mapping):
+            continue  # whoever is named knows the keys
         if isinstance(value, Mapping):
             _check_keys(value, f"{key}.")
         elif key not in keys and not any(known.startswith(f"{key}.") for known in keys):
@@ -173,18 +179,20 @@ def resolve(flags: Mapping[str, Any], *, file: Path | None = None, assignments: 
     method = str(layered.get("method", Distillation.model_fields["method"].default))
     recipe = tomllib.loads(recipe_text(method))
     over = merge(flags, merge(top, {"recipe": assigned} if assigned else {}))
-    under = _without_numbers({"recipe": recipe}, _at(layered, "recipe", "risk", "name"))
-    under = merge({"method": method, **under}, _without_numbers(given, _at(over, "recipe", "risk", "name")))
+    under = merge({"method": method, **_without_settings({"recipe": recipe}, layered)}, _without_settings(given, over))
     return validate(Distillation, merge(under, over))
 
 
-def _without_numbers(layer: Mapping[str, Any], asked: Any) -> dict[str, Any]:
-    """A layer without the numbers of its risk where a layer above asks for another one, which has other numbers."""
-    risk = _at(layer, "recipe", "risk")
-    if not isinstance(risk, Mapping) or asked in (None, risk.get("name")):
+def _without_settings(layer: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer without the settings of a risk, say, where a layer above asks for another one, which has its own."""
+    if not isinstance(layer.get("recipe"), Mapping):
         return dict(layer)
-    kept = {key: value for key, value in risk.items() if key == "groups"}
-    return {**layer, "recipe": {**layer["recipe"], "risk": kept}}
+    recipe = dict(layer["recipe"])
+    for table, stays in STAYS.items():
+        values, asked = recipe.get(table), _at(above, "recipe", table, "name")
+        if isinstance(values, Mapping) and asked not in (None, values.get("name")):
+            recipe[table] = {key: value for key, value in values.items() if key in stays}
+    return {**layer, "recipe": recipe}
 
 
 def _at(values: Any, *path: str) -> Any:

@@ -15,17 +15,29 @@ class Initialisation(Settings):
     name: Literal["random", "balanced-random", "kmeans"] = "balanced-random"
 
 
-class Synthesis(Settings):
-    """What is stored in the place of images and decodes to them: the name of a parameterisation, and settings of its
-    own (see synthesis/parameterisation.py)."""
+class Registered(Settings):
+    """The name of something in a registry, with settings that it knows itself."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: Name = "pixels"
+    name: Name
 
     @property
     def settings(self) -> dict[str, Any]:
         return dict(self.__pydantic_extra__ or {})
+
+
+class Synthesis(Registered):
+    """The parameterisation: what is stored in the place of images and decodes to them (see
+    synthesis/parameterisation.py)."""
+
+    name: Name = "pixels"
+
+
+class Labelling(Registered):
+    """Who says what the training images are taught, once they are made (see synthesis/labelling.py)."""
+
+    name: Name = "hard"
 
 
 class Matching(Settings):
@@ -127,6 +139,7 @@ class Recipe(Settings):
 
     initialisation: Initialisation = Initialisation()
     synthesis: Synthesis = Synthesis()
+    labels: Labelling = Labelling()
     matching: Matching | None = None
     probes: Probes | None = None
     trajectory: Trajectory | None = None

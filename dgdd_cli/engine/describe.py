@@ -15,12 +15,19 @@ from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.ranks import ALONE, Ranks
 from dgdd_cli.runtime.software import software
+from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.parameterisation import stated
 
 
 def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
     """The tensors of the bundle of a result."""
-    return {**result.stored, "labels": result.labels, "domains": result.domains}
+    soft = {} if result.taught.soft is None else {"soft_labels": result.taught.soft.cpu()}
+    return {**result.stored, "labels": result.labels, "domains": result.domains, **soft}
+
+
+def taught_facts(facts: BundleFacts, taught: Labels) -> BundleFacts:
+    """The facts with the kind of the labels, which is stated for soft ones alone."""
+    return facts if taught.soft is None else facts.model_copy(update={"label_kind": taught.kind})
 
 
 def bundle_facts(

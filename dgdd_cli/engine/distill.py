@@ -24,19 +24,25 @@ from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import Descent, State
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
 from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.synthesis.labelling import label
+from dgdd_cli.synthesis.labels import Labels
+from dgdd_cli.synthesis.parameterisation import training_images
 from dgdd_cli.synthesis.pixels import to_unit
 
 
 @dataclass(frozen=True, slots=True)
 class Distilled:
-    """The result: what is stored by name, labels and domains int64 (N,), and the steps that were made."""
+    """The result: what is stored by name, labels and domains int64 (N,), the steps that were made, and what the M
+    training images are taught."""
 
     stored: Mapping[str, Tensor]
     labels: Tensor
     domains: Tensor
     steps: int
+    taught: Labels
 
     @property
     def images(self) -> Tensor:
@@ -112,4 +118,7 @@ def distill(
                 progress=progress,
             )
     stored = {name: tensor.cpu() for name, tensor in coding.store(state.tensors).items()}
-    return Distilled(stored, state.labels.cpu(), state.domains.cpu(), state.step)
+    images, owners = training_images(coding, stored)
+    labels, context = state.labels.cpu(), Context(seed, device, kernels, ranks, progress=progress)
+    taught = label(recipe.labels.name, recipe.labels.settings, context, source, images, labels[owners])
+    return Distilled(stored, labels, state.domains.cpu(), state.step, taught)

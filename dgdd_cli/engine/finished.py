@@ -48,7 +48,7 @@ def same_software(manifest: BundleFacts, facts: BundleFacts) -> bool:
 
 
 # Settings that bundles were written without, at what they then were: of all, and of those that match.
-ADDED: dict[str, JsonValue] = {"synthesis.name": "pixels"}
+ADDED: dict[str, JsonValue] = {"synthesis.name": "pixels", "labels.name": "hard"}
 ADDED_TO_MATCHING: dict[str, JsonValue] = {"matching.readout": "features"}
 
 

@@ -17,7 +17,7 @@ from dgdd_cli.data.hold_out import check_cells, one_class
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.data.shared_images import check_shared
 from dgdd_cli.engine.checkpoint import checkpoint_path, digests, load_checkpoint, save_checkpoint
-from dgdd_cli.engine.describe import bundle_facts, bundle_tensors
+from dgdd_cli.engine.describe import bundle_facts, bundle_tensors, taught_facts
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.engine.finished import finished_manifest, same_software
 from dgdd_cli.engine.identity import identify_run
@@ -149,9 +149,9 @@ def distil_to_bundle(
             return Finished(source, out, None)
         if styled is not source:  # what a pseudo-domain is made of is nobody's domain
             result = replace(result, domains=torch.full_like(result.domains, -1))
-        tensors = bundle_tensors(result)
+        tensors, known, size = bundle_tensors(result), taught_facts(facts, result.taught), run.image_size
         where, manifest = reservation.write(
-            lambda path, over: write_bundle(path, tensors, facts, overwrite=over), overwrite=overwrite
+            lambda path, over: write_bundle(path, tensors, known, image_size=size, overwrite=over), overwrite=overwrite
         )
         if where != out:
             warn(f"{out} was taken meanwhile: the bundle is {where}")

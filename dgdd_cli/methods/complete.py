@@ -12,6 +12,7 @@ from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.methods import method_of
 from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.networks import blueprint
+from dgdd_cli.synthesis.labelling import labeller
 
 TAIL = 0.9  # of three or four groups the one that fares best counts about two thirds of the others
 RATE = 0.01  # of group-DRO (Sagawa et al. 2020), per loss in units of the mean loss: larger ones give up easy groups
@@ -42,6 +43,7 @@ def complete(recipe: Recipe, dataset: str, *, image_size: int = 32) -> Recipe:
     if recipe.probes and not recipe.matching and recipe.initialisation.name != "kmeans":
         raise UsageError("this method looks through no probes", hint="--method sgs, dm or kmeans does")
     parameterisation_of(recipe, image_size)
+    labeller(recipe.labels.name, recipe.labels.settings)
     if recipe.matching:
         method_of(recipe.matching).check(recipe, image_size)
     elif recipe.trajectory:
