@@ -31,7 +31,7 @@ from dgdd_cli.cli.options import (
     cache_folder,
     output_from,
 )
-from dgdd_cli.cli.output import Output
+from dgdd_cli.cli.output import Output, listen
 from dgdd_cli.errors import UsageError
 
 
@@ -217,7 +217,7 @@ def distill(
     keep_freed_memory()
     with join(os.environ, chosen.device) as ranks:
         if not ranks.leads:
-            output = Output(mode="quiet", style="none", debug=debug)
+            output = listen(Output(mode="quiet", style="none", debug=debug))
         with output.progress() as report:
             finished = distil_to_bundle(
                 run,

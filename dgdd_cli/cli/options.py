@@ -13,7 +13,7 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from dgdd_cli.cli.output import Output, ProgressStyle
+from dgdd_cli.cli.output import Output, ProgressStyle, listen
 from dgdd_cli.errors import UsageError
 
 DATA, METHOD, BUDGET, RUNTIME, OUTPUT = "Data", "Method", "Budget", "Runtime", "Output"  # the panels of --help
@@ -119,7 +119,7 @@ def output_from(json: bool, quiet: bool, progress: ProgressStyle, debug: bool) -
     """The Output that the options ask for. Raises UsageError when they contradict each other."""
     if json and quiet:
         raise UsageError("--json and --quiet exclude each other", hint="give one of them")
-    return Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug)
+    return listen(Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug))
 
 
 def cache_folder(given: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,26 @@ class Output:
         line = Text.assemble((label, style), encodable(plain(text), sys.stderr))
         self._err.print(line, soft_wrap=True, highlight=False)
         sys.stderr.flush()
+
+
+class _Messages(logging.Handler):
+    """Says what is logged under `dgdd`: warnings and errors as warnings, the rest as notes."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        (self.output.warn if record.levelno >= logging.WARNING else self.output.note)(record.getMessage())
+
+
+def listen(output: Output) -> Output:
+    """The output itself, which from now on says what is logged under `dgdd`, and no earlier one does."""
+    log = logging.getLogger("dgdd")
+    log.handlers = [handler for handler in log.handlers if not isinstance(handler, _Messages)]
+    log.addHandler(_Messages(output))
+    log.setLevel(logging.INFO)
+    return output
 
 
 def _rendered(human: RenderableType) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from dgdd_cli.progress import Progress, silent
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
 from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.synthesis.labelling import label
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.parameterisation import training_images
@@ -63,7 +63,7 @@ def distill(
     keep_seconds: float = 30.0,
     kernels: str = "auto",
     ranks: Ranks = ALONE,
-    cache: Path | None = None,
+    cache: Cache | None = None,
     progress: Progress = silent,
     note: Callable[[str], None] = lambda line: None,
 ) -> Distilled:
@@ -93,7 +93,7 @@ def distill(
         sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
         announce(recipe, sizes, device, done=state.step, ranks=ranks.size, note=note)
         if recipe.matching and recipe.probes and recipe.optimiser:
-            under = Circumstances(seed, device, kernels, ranks, cache, progress, note)
+            under = Circumstances(seed, device, kernels, ranks, cache, progress)
             try:
                 steps = method_of(recipe.matching).steps(under, source, recipe, state, parts)
                 ranks.wait()

@@ -32,6 +32,7 @@ from dgdd_cli.runtime.identity import OF_A_MACHINE
 from dgdd_cli.runtime.precision import check_precision
 from dgdd_cli.runtime.ranks import ALONE, Ranks
 from dgdd_cli.storage.atomic import check_output, destination
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.storage.reserve import Reservation, reserved
 
 
@@ -141,7 +142,7 @@ def distil_to_bundle(
             keep_seconds=keep_seconds,
             kernels=kernels,
             ranks=ranks,
-            cache=reading.cache_dir,
+            cache=None if reading.cache_dir is None else Cache(reading.cache_dir),
             progress=progress,
             note=note,
         )

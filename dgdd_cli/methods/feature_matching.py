@@ -57,7 +57,6 @@ def feature_steps(
         readout=matching.readout,
         ranks=under.ranks,
         cache=under.cache,
-        note=under.note,
     )
     if under.device.type == "cuda":
         gradient = captured(gradient, cuda_graphs(under.device))

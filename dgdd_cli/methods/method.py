@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,6 +13,7 @@ from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.ranks import Ranks
+from dgdd_cli.storage.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,8 @@ class Circumstances:
     device: torch.device
     kernels: str
     ranks: Ranks
-    cache: Path | None
+    cache: Cache | None
     progress: Progress
-    note: Callable[[str], None]
 
 
 MakeSteps = Callable[[Circumstances, DomainDataset, Recipe, State, RiskParts | None], Steps]

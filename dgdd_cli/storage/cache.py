@@ -11,19 +11,22 @@ import hashlib
 import logging
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dgdd_cli.errors import DataError, DgddError, UnknownName
+from dgdd_cli.storage.temporary import open_new
 from dgdd_cli.text import canonical_json
 
 KINDS = ("decoded", "banks", "groups", "scores")
 LIMIT = 4 * 2**30  # bytes
 SHARE = 0.1  # of the file system, where that is more
+USABLE = 0.9  # of what is free on the disk: the rest is left to others
 ABANDONED = 24 * 3600  # seconds after which an unfinished file has no writer any more
 
 log = logging.getLogger("dgdd")
@@ -43,6 +46,10 @@ class Key:
     @property
     def name(self) -> str:
         return f"{digest(self.choices)}-{digest(self.facts)}{self.suffix}"
+
+    def document(self) -> dict[str, Any]:
+        """What an entry says it is of, so that one in the place of another is not believed."""
+        return {"choices": dict(self.choices), "facts": dict(self.facts)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Cache:
 
     folder: Path
     limit: int | None = None
+    _said: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # each thing once
 
     def path(self, key: Key) -> Path:
         """Where the entry of `key` lies, whether it is there or not."""
@@ -79,78 +87,100 @@ class Cache:
         path = self.path(key)
         try:
             value = read(path)
-        except (FileNotFoundError, NotADirectoryError):
-            if any(path.parent.glob(f"{digest(key.choices)}-*{key.suffix}")):
-                log.info("%s: what is kept is of other images, groups or software; rebuilt", key.title)
-            return None
-        except OSError as error:
-            log.warning("%s: %s cannot be read (%s); rebuilt", key.title, path, error.strerror or error)
-            return None
-        except (DataError, ValueError, RecursionError) as error:
-            log.warning("%s: the kept file cannot be used (%s); rebuilt", key.title, error)
-            with suppress(OSError):
-                path.unlink()
+        except (OSError, DataError, ValueError, RecursionError) as error:
+            if isinstance(error, FileNotFoundError | NotADirectoryError) or not os.path.lexists(path):
+                if set(path.parent.glob(f"{digest(key.choices)}-*{key.suffix}")) - {path}:
+                    self._say(logging.INFO, f"{key.title}: what is kept is of other images or software; made anew")
+            elif isinstance(error, OSError):
+                self._say(logging.WARNING, f"{key.title}: {path} cannot be read ({_why(error)}); made anew")
+            else:
+                self._say(logging.WARNING, f"{key.title}: the kept file cannot be used ({_why(error)}); made anew")
+                with suppress(OSError):
+                    path.unlink()
             return None
         with suppress(OSError):  # a cache that cannot be written to is no less readable
             os.utime(path)
         return value
 
-    def put(self, key: Key, write: Callable[[Path], object]) -> Path | None:
-        """Keep what `write` puts at the path it is given; None, and why, where the disk does not take it."""
+    def put(self, key: Key, write: Callable[[Path], object], *, trim: bool = True) -> Path | None:
+        """Keep what `write` puts at the temporary path it is given; None, and why, where the disk does not take it.
+
+        Who puts many entries trims once, after the last.
+        """
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(path)
+            handle, temporary = open_new(path.parent, ".dgdd-")
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+            os.close(handle)
+            try:
+                write(temporary)
+                os.chmod(temporary, mode)  # a writer may have put a file of its own there, for its owner alone
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
         except (OSError, DgddError) as error:
-            log.warning("%s cannot be kept: %s", key.title, getattr(error, "message", None) or error)
+            self._say(logging.WARNING, f"{key.title} cannot be kept: {_why(error)}")
             return None
-        self.trim(spare=path)
+        if trim:
+            self.trim(spare=path)
         return path
 
     def trim(self, spare: Path | None = None) -> None:
-        """Delete the least recently used entries beyond the bound, and unfinished files a day old; never `spare`."""
+        """Delete the least recently used entries that have no room, and unfinished files a day old; never `spare`."""
         entries = sorted(self._files(), key=lambda entry: entry[1].st_mtime)
-        total = sum(stat.st_size for _, stat in entries)
-        bound, now = self._bound(), time.time()
-        for path, stat in entries:
+        total = sum(found.st_size for _, found in entries)
+        room, now = self._room(total), time.time()
+        for path, found in entries:
             unfinished = path.name.startswith(".")
-            if path == spare or (unfinished and stat.st_mtime > now - ABANDONED):
+            if path == spare or (unfinished and found.st_mtime > now - ABANDONED):
                 continue
-            if total <= bound and not unfinished:
+            if total <= room and not unfinished:
                 continue
             with suppress(OSError):  # another process was faster, or may and we may not
                 path.unlink()
-                total -= stat.st_size
+                total -= found.st_size
+
+    def room(self) -> int:
+        """How many bytes all entries together may take: the bound, or, where the disk is too full for it, nine tenths
+        of what they take and is free."""
+        return self._room(sum(found.st_size for _, found in self._files()))
 
     def usage(self) -> list[Usage]:
         """Entries and bytes of every kind."""
-        found = {kind: [0, 0] for kind in KINDS}
-        for path, stat in self._files():
-            found[path.parent.name][0] += not path.name.startswith(".")
-            found[path.parent.name][1] += stat.st_size
-        return [Usage(kind, entries, size) for kind, (entries, size) in found.items()]
+        sizes = {kind: [0, 0] for kind in KINDS}
+        for path, found in self._files():
+            sizes[path.parent.name][0] += not path.name.startswith(".")
+            sizes[path.parent.name][1] += found.st_size
+        return [Usage(kind, entries, size) for kind, (entries, size) in sizes.items()]
 
     def clear(self, kind: str) -> Usage:
         """Delete every entry of a kind; what was deleted. Raises UnknownName."""
         if kind not in KINDS:
             raise UnknownName("kind of cache entry", kind, KINDS)
         entries = size = 0
-        for path, stat in self._files((kind,)):
+        for path, found in self._files((kind,)):
             try:
                 path.unlink()
             except OSError:
                 continue
             entries += not path.name.startswith(".")
-            size += stat.st_size
+            size += found.st_size
         return Usage(kind, entries, size)
 
-    def _bound(self) -> int:
-        if self.limit is not None:
-            return self.limit
+    def _room(self, taken: int) -> int:
+        place = next((place for place in (self.folder, *self.folder.parents) if place.exists()), self.folder)
         try:
-            return max(LIMIT, int(SHARE * shutil.disk_usage(self.folder).total))
+            disk = shutil.disk_usage(place)
         except OSError:
-            return LIMIT
+            return LIMIT if self.limit is None else self.limit
+        limit = max(LIMIT, int(SHARE * disk.total)) if self.limit is None else self.limit
+        return min(limit, int(USABLE * (taken + disk.free)))
+
+    def _say(self, level: int, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            log.log(level, "%s", line)
 
     def _files(self, kinds: tuple[str, ...] = KINDS) -> Iterator[tuple[Path, os.stat_result]]:
         for kind in kinds:
@@ -163,3 +193,7 @@ class Cache:
                 with suppress(OSError):
                     if entry.is_file(follow_symlinks=False):
                         yield Path(entry.path), entry.stat(follow_symlinks=False)
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)

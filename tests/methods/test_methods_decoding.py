@@ -96,7 +96,7 @@ def test_a_stored_pixel_gets_what_its_training_pixels_get(shapes):
     dataset = shapes(8, per_cell=8)
     chosen = recipe()
     state = initial_state(dataset, chosen, ipc=1, seed=0, device=CPU)
-    under = Circumstances(0, CPU, "auto", ALONE, None, silent, lambda line: None)
+    under = Circumstances(0, CPU, "auto", ALONE, None, silent)
     steps = method_of(chosen.matching).steps(under, dataset, chosen, state, None)
     found = steps.gradient(state.tensors, 0, state.standing)
     gradient = found.gradients["images"]

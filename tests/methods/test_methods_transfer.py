@@ -50,7 +50,7 @@ def steps_of(source, name: str, device: torch.device) -> tuple[Steps, State, Rec
     parts = None
     if recipe.risk:
         parts = risk_parts(source, find_groups(source, recipe.risk.groups, seed=0, cache=None)).to(device)
-    under = Circumstances(0, device, "auto", ALONE, None, silent, lambda line: None)
+    under = Circumstances(0, device, "auto", ALONE, None, silent)
     steps = method_of(recipe.matching).steps(under, source, recipe, state, parts)
     return steps, state if steps.standing is None else replace(state, standing=steps.standing), recipe
 

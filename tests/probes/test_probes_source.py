@@ -3,7 +3,8 @@ import torch
 
 from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
-from dgdd_cli.probes.source import probe_source, rows_of_subsets, sample_subsets
+from dgdd_cli.probes.source import probe_source
+from dgdd_cli.probes.subsets import rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, make_view, subset_features
 from dgdd_cli.progress import silent
 

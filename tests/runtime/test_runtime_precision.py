@@ -21,7 +21,7 @@ from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.groups.grouping import group_dataset
 from dgdd_cli.methods.complete import complete
-from dgdd_cli.probes import source as probes_module
+from dgdd_cli.probes.shares import shares_of
 from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.identity import differences
 from dgdd_cli.runtime.precision import check_precision, computing_in
@@ -197,10 +197,11 @@ def test_tf32_is_refused_where_there_is_none():
     check_precision("bfloat16", CPU, setting="precision")
 
 
-def test_banks_know_the_precision_they_were_computed_in(shapes, tmp_path):
+def test_banks_know_the_precision_they_were_computed_in(shapes):
     def name(precision: str) -> str:
         settings = Probes(precision=precision, source="bank:2")
-        return probes_module._shelf(tmp_path, shapes(), settings, NORM, 0, range(2), CPU, None, 0).name
+        how = {"parts": None, "samples": 0, "readout": "features", "seed": 0, "device": CPU}
+        return shares_of(shapes(), settings, NORM, lambda index: None, **how)[0].key(0).name
 
     assert len({name(precision) for precision in ("float32", "tf32", "bfloat16")}) == 3
     assert arithmetic(CPU, "float32") != arithmetic(CPU, "tf32")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dgdd_cli.errors import UnknownName
-from dgdd_cli.storage.cache import ABANDONED, Cache, Key
+from dgdd_cli.storage.cache import ABANDONED, LIMIT, Cache, Key
 
 
 def key(name: str = "a", facts: str = "x", kind: str = "banks") -> Key:
@@ -47,6 +48,69 @@ def test_an_entry_that_does_not_verify_is_dropped_and_said(tmp_path, caplog):
     assert cache.get(key(), refuse) is None
     assert "the bank a: the kept file cannot be used (its sha256 differs)" in caplog.text
     assert not path.exists()
+
+
+def test_each_thing_is_said_once(tmp_path, caplog):
+    cache = Cache(tmp_path)
+    put(cache, key())
+    with caplog.at_level(logging.INFO, "dgdd"):
+        for facts in ("y", "z"):
+            assert cache.get(key(facts=facts), Path.read_bytes) is None
+    assert len(caplog.records) == 1
+
+
+def test_an_entry_appears_whole_with_the_mode_that_the_umask_leaves(tmp_path):
+    def write(at: Path) -> None:
+        at.unlink()  # a writer may replace the file it is given
+        at.touch(mode=0o600)
+        at.write_bytes(b"kept")
+        assert not cache.path(key()).exists()
+
+    cache, before = Cache(tmp_path), os.umask(0o027)
+    try:
+        path = cache.put(key(), write)
+    finally:
+        os.umask(before)
+    assert path is not None
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt(), ZeroDivisionError()])
+def test_a_write_that_fails_leaves_nothing(tmp_path, problem, caplog):
+    def write(at: Path) -> None:
+        at.write_bytes(b"half")
+        raise problem
+
+    cache = Cache(tmp_path)
+    old = put(cache, key())
+    if isinstance(problem, OSError):
+        assert cache.put(key(), write) is None
+        assert "the bank a cannot be kept: No space left on device" in caplog.text
+    else:
+        with pytest.raises(type(problem)):
+            cache.put(key(), write)
+    assert list(old.parent.iterdir()) == [old]
+    assert old.read_bytes() == b"kept"
+
+
+def test_entries_yield_to_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    old = put(cache, key("old"), bytes(100), used=1000)
+    new = put(cache, key("new"), bytes(100), used=2000)
+    usage = shutil.disk_usage(tmp_path)._replace(free=20)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: usage)
+    assert cache.room() == 198
+    cache.trim()
+    assert not old.exists()
+    assert new.exists()
+
+
+@pytest.mark.parametrize(("total", "room"), [(10 * 2**30, LIMIT), (2**40, 2**40 // 10)])
+def test_the_bound_grows_with_the_file_system(tmp_path, monkeypatch, total, room):
+    usage = shutil.disk_usage(tmp_path)._replace(total=total, free=total)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: usage)
+    assert Cache(tmp_path / "not" / "yet").room() == room
 
 
 def test_the_least_recently_used_go_beyond_the_bound_whatever_their_kind(tmp_path):

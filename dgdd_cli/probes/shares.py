@@ -1,0 +1,81 @@
+"""The shares of a bank: what of the source set is seen by itself, how, and what its statistics depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dgdd_cli.config import Probes
+from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.probes.bank import Share
+from dgdd_cli.probes.subsets import rows_of_subsets, sample_subsets
+from dgdd_cli.probes.view import Partition, View, image_features, subset_features
+from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.software import arithmetic
+from dgdd_cli.runtime.transfer import to_device
+from dgdd_cli.storage.cache import Key
+
+
+def shares_of(
+    source: DomainDataset,
+    settings: Probes,
+    normalisation: Normalisation,
+    view_of: Callable[[int], View],
+    *,
+    parts: Partition | None,
+    samples: int,
+    readout: str,
+    seed: int,
+    device: torch.device,
+) -> list[Share]:
+    """A share for each domain, its C cells, and one for the P `parts`, if any.
+
+    Each holds the means of its subsets, summed in float64 over its own images in their order, or the features of
+    `samples` images of each, drawn from a stream with the domain's name: nothing of another domain is in it.
+    `normalisation` is the one that the views use.
+    """
+    images = source.images.to(device)
+    common = {
+        "dataset": source.name,
+        "classes": list(source.class_names),
+        "image_size": source.image_size,
+        "probes": settings.model_dump(mode="json", exclude={"source", "batch", "select", "reservoir"}),
+        "samples": samples,
+        "readout": readout,
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+        "seed": seed,
+    }
+    rounding, fingerprints = list(arithmetic(device, settings.precision)), source.domain_fingerprints()
+
+    def share(what: str, rows: Tensor, partition: Partition, draw: tuple[str, ...], choices: Any, of: Any) -> Share:
+        subsets = rows_of_subsets(partition)
+        seen, here = Partition(partition.ids.to(device), partition.count), rows.to(device)
+
+        def key(index: int) -> Key:
+            facts = {"images": of, "arithmetic": rounding}
+            return Key("banks", f"the probe bank of {what}", {**common, **choices, "index": index}, facts)
+
+        def compute(index: int) -> Tensor:
+            if not samples:
+                return subset_features(view_of(index), images, [seen], here)[0]
+            drawn = sample_subsets(subsets, samples, stream(seed, "probe", index, *draw), fill=True)
+            return image_features(view_of(index), images, to_device(rows[drawn], device))
+
+        return Share(partition.count * max(1, samples), key, compute)
+
+    found = []
+    for d, name in enumerate(source.domain_names):
+        rows = (source.domains == d).nonzero().squeeze(1)
+        cells = Partition(source.labels[rows], len(source.class_names))
+        found.append(share(name, rows, cells, ("reservoir", name), {"domain": name}, fingerprints[name]))
+    if parts is not None:
+        ids, rows = parts.ids.cpu(), torch.arange(len(source))
+        whose = hashlib.sha256(ids.numpy().tobytes() + source.domains.numpy().tobytes()).hexdigest()
+        here = Partition(ids, parts.count)
+        found.append(share("the groups", rows, here, ("parts reservoir",), {"parts": whose}, fingerprints))
+    return found
