@@ -14,8 +14,8 @@ from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.estimate import Work, estimate_evaluation, require_room_to_evaluate
 from dgdd_cli.evaluation.feed import resident
-from dgdd_cli.evaluation.kept_scores import Shelf, keep, recall
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
+from dgdd_cli.evaluation.score_cache import ScoreCache
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
 from dgdd_cli.evaluation.train import predict
 from dgdd_cli.evaluation.trainers import trainer_named
@@ -61,7 +61,7 @@ def compare(
     device: torch.device,
     groups: Mapping[str, Tensor] | None = None,
     num_groups: int = 0,
-    shelf: Shelf | None = None,
+    kept: ScoreCache | None = None,
     progress: Progress = silent,
     note: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
@@ -69,7 +69,7 @@ def compare(
 
     Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
     so that differences between contestants are paired. `groups` holds int64 (n,) in [0, num_groups) for each target.
-    Scores of baselines are taken from the shelf where it has them for all targets, and put there otherwise. `note`
+    Scores of baselines are taken from `kept` where it has them for all targets, and put there otherwise. `note`
     hears beforehand what it will take; raises UsageError where the device has no room for it.
     """
     check_precision(protocol.precision, device, setting="precision")
@@ -77,7 +77,7 @@ def compare(
     jobs, image_size = [], next(iter(targets.values())).image_size
     for contestant in contestants:
         for network in networks:
-            found = {} if shelf is None else recall(shelf, contestant, network, range(repeats))
+            found = {} if kept is None else kept.recall(contestant, network, range(repeats))
             missing = tuple(repeat for repeat in range(repeats) if repeat not in found)
             how = choose_repeats(network, protocol, device, repeats, image_size=image_size)
             jobs.append(_Job(contestant, network, how, found, len(found), missing))
@@ -124,8 +124,8 @@ def compare(
                 tick=tick,
             ):
                 job.found[repeat] = scores_of(job, repeat, trained)
-                if shelf is not None:
-                    keep(shelf, job.contestant, job.network, repeat, job.found[repeat])
+                if kept is not None:
+                    kept.keep(job.contestant, job.network, repeat, job.found[repeat])
     return [
         Result(
             job.contestant,

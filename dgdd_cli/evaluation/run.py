@@ -30,8 +30,8 @@ from dgdd_cli.evaluation.corruptions import check_corruptions
 from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
 from dgdd_cli.evaluation.own_choices import check_classes, dataset_of, image_size_of, own_targets
 from dgdd_cli.evaluation.record import record, summarise
+from dgdd_cli.evaluation.score_cache import ScoreCache, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.seen import compare_with_sources, report_seen, what_was_compared
-from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target, targets_of
 from dgdd_cli.evaluation.together import choose_repeats
 from dgdd_cli.evaluation.trainers import protocol_of, trainer_named
@@ -39,6 +39,7 @@ from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.precision import check_precision
+from dgdd_cli.storage.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +111,13 @@ def evaluate_bundles(
     seen = compare_with_sources(contestants, targets, located, load)
     report_seen(seen, targets, contestants, allow_seen=request.allow_seen, warn=warn)
     folder = request.reading.cache_dir
-    shelf = None
+    kept = None
     if folder is not None and request.baselines:
-        shelf = Shelf(
-            folder=folder,
+        kept = ScoreCache(
+            cache=Cache(folder),
             choices=common_choices(located.name, size, protocol, request.seed, request.groups),
             facts=common_facts(chosen.device.type),
             targets={target.key: target_facts(target, groups) for target in targets},
-            note=note,
-            warn=warn,
             retrain=request.retrain_baselines,
         )
     results = compare(
@@ -131,7 +130,7 @@ def evaluate_bundles(
         device=chosen.device,
         groups=None if groups is None else {target.key: groups.members[target.name] for target in targets},
         num_groups=0 if groups is None else len(groups.names),
-        shelf=shelf,
+        kept=kept,
         progress=progress,
         note=note,
     )

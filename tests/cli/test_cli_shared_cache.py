@@ -28,7 +28,7 @@ def test_everything_kept_has_the_mode_that_the_umask_gives(shapes_folder: Path, 
     tested = ["--baseline", "random", "--epochs", "1", "--repeats", "1", "--set", "width=4"]
     assert run(["evaluate", str(out), "--dataset", str(shapes_folder), *tested, *common]) == 0
     kept = [path for path in cache.rglob("*") if path.is_file()]
-    assert {path.parent.name for path in kept} >= {"decoded", "banks", "groups", "baselines"}
+    assert {path.parent.name for path in kept} >= {"decoded", "banks", "groups", "scores"}
     assert {path.suffix for path in kept} >= {".safetensors", ".json"}
     modes = {path.relative_to(tmp_path): stat.S_IMODE(path.stat().st_mode) for path in [*kept, out]}
     assert {path: oct(mode) for path, mode in modes.items() if mode != 0o666 & ~umask} == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.groups import TargetGroups
-from dgdd_cli.evaluation.shelf import Shelf, common_choices, common_facts, target_facts
+from dgdd_cli.evaluation.score_cache import ScoreCache, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import canonical_json
 
 PROTOCOL = Protocol(width=4, augment="color", batch=8, epochs=1, whole_epochs=1)
@@ -23,13 +25,13 @@ PROTOCOL = Protocol(width=4, augment="color", batch=8, epochs=1, whole_epochs=1)
 class Call:
     """One comparison of the baseline `random`; what it trained, noted and warned of is kept."""
 
-    def __init__(self, folder: Path, shapes, monkeypatch) -> None:
+    def __init__(self, folder: Path, shapes, monkeypatch, caplog) -> None:
+        caplog.set_level(logging.INFO, "dgdd")
+        self.log = caplog
         self.folder, self.sets, self.patch = folder, shapes(per_cell=4), monkeypatch
         self.trained: list[int] = []
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
 
-    def __call__(self, *, repeats=2, protocol=PROTOCOL, seed=0, method="random", ipc=2, images=None, **shelf):
+    def __call__(self, *, repeats=2, protocol=PROTOCOL, seed=0, method="random", ipc=2, images=None, **kept):
         import dgdd_cli.evaluation.trainings as trainings
 
         train = trainings.train
@@ -51,8 +53,7 @@ class Call:
             protocol=protocol,
         )
         self.trained.clear()
-        self.notes.clear()
-        self.warnings.clear()
+        self.log.clear()
         with self.patch.context() as patched:
             patched.setattr(trainings, "train", spy)
             (result,) = compare(
@@ -65,26 +66,32 @@ class Call:
                 device=torch.device("cpu"),
                 groups=groups.members,
                 num_groups=2,
-                shelf=Shelf(
-                    self.folder,
+                kept=ScoreCache(
+                    Cache(self.folder),
                     common_choices("shapes", 8, protocol, seed, "domain"),
-                    common_facts("cpu") | shelf.pop("facts", {}),
+                    common_facts("cpu") | kept.pop("facts", {}),
                     {"cyan": target_facts(test, groups)},
-                    self.notes.append,
-                    self.warnings.append,
-                    **shelf,
+                    **kept,
                 ),
             )
         assert result.cached + len(self.trained) == repeats
         return result
 
+    @property
+    def notes(self) -> list[str]:
+        return [record.getMessage() for record in self.log.records if record.levelno == logging.INFO]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [record.getMessage() for record in self.log.records if record.levelno == logging.WARNING]
+
     def files(self) -> list[Path]:
-        return sorted((self.folder / "baselines").iterdir())
+        return sorted((self.folder / "scores").iterdir())
 
 
 @pytest.fixture
-def call(tmp_path, shapes, monkeypatch) -> Call:
-    return Call(tmp_path, shapes, monkeypatch)
+def call(tmp_path, shapes, monkeypatch, caplog) -> Call:
+    return Call(tmp_path, shapes, monkeypatch, caplog)
 
 
 def same(a, b) -> bool:
@@ -142,7 +149,7 @@ def test_other_data_or_software_is_trained_anew_and_said(call, change):
     facts = {"device": {"device": "cuda"}, "software": {"software": {"torch": "0"}}}.get(change, {})
     assert call(images=images, facts=facts).cached == 0
     assert len(call.notes) == 1
-    assert "rebuilt" in call.notes[0]
+    assert "made anew" in call.notes[0]
     assert call(images=images, facts=facts).cached == 2
     assert call().cached == 2  # the earlier ones are kept beside
     assert call.notes == []
@@ -152,7 +159,7 @@ def test_scores_of_an_earlier_evaluator_are_not_used(call):
     """The first one could train a repeat on the images of another."""
     call(facts={"evaluator": 1})
     assert call().cached == 0
-    assert "rebuilt" in call.notes[0]
+    assert "made anew" in call.notes[0]
 
 
 def test_the_epochs_of_the_ceiling_do_not_concern_other_baselines(call):
@@ -200,7 +207,7 @@ def test_a_file_that_was_tampered_with_is_not_believed(call, damage):
     assert again.cached == 1
     assert same(first, again)
     assert len(call.warnings) == 1
-    assert "rebuilt" in call.warnings[0]
+    assert "made anew" in call.warnings[0]
     assert call(repeats=2).cached == 2  # it was written anew
 
 
@@ -213,7 +220,7 @@ def test_a_file_in_the_place_of_another_is_not_believed(call):
 
 
 def test_a_folder_that_cannot_be_used_costs_nothing_but_time(call):
-    (call.folder / "baselines").write_text("a file where the folder should be")
+    (call.folder / "scores").write_text("a file where the folder should be")
     assert call().cached == 0
     assert "cannot be kept" in call.warnings[0]
     assert len(call.warnings) == 1
