@@ -89,7 +89,8 @@ def distil_to_bundle(
             warn(line)
         if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
             note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
-        groups = _groups_of(run, source, styled, reading.cache_dir, progress, note)
+        cache = None if reading.cache_dir is None else Cache(reading.cache_dir)
+        groups = _groups_of(run, source, styled, cache, progress, note)
         identity = ranks.agree(
             identify_run(
                 run,
@@ -142,7 +143,7 @@ def distil_to_bundle(
             keep_seconds=keep_seconds,
             kernels=kernels,
             ranks=ranks,
-            cache=None if reading.cache_dir is None else Cache(reading.cache_dir),
+            cache=cache,
             progress=progress,
             note=note,
         )
@@ -178,7 +179,7 @@ def _groups_of(
     run: Distillation,
     source: DomainDataset,
     styled: DomainDataset,
-    cache: Path | None,
+    cache: Cache | None,
     progress: Progress,
     note: Callable[[str], None],
 ) -> Groups | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +14,15 @@ from torch import Tensor
 
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import UsageError
-from dgdd_cli.evaluation.clusters import clusters_of
 from dgdd_cli.groups.find import NAMED, find_groups
+from dgdd_cli.groups.kept import Kind, kept_groups
 from dgdd_cli.progress import Progress
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural
+
+CLUSTER_SEED = 0  # the clusters belong to the images, not to a run: --seed does not move them
+
+log = logging.getLogger("dgdd")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,18 +55,17 @@ def groups_of(
     spec: str,
     targets: Mapping[str, DomainDataset],
     *,
-    cache_dir: Path | None,
-    note: Callable[[str], None],
-    warn: Callable[[str], None],
+    cache: Cache | None,
     progress: Progress,
 ) -> TargetGroups:
     """The groups that `spec` names: domain, class-domain, kmeans:K (of each target by itself) or a groups file.
 
-    `targets` are sets of one domain each, by its name. Clusters are kept in the cache folder and used again. Raises
-    UsageError for a spec that means nothing, DataError for a file that is invalid or belongs to other images.
+    `targets` are sets of one domain each, by its name. Clusters are made once and kept in the cache: the
+    "cluster-min" of arXiv 2402.04676 needs fixed ones. Raises UsageError for a spec that means nothing, DataError for a
+    file that is invalid or belongs to other images.
     """
     if spec.partition(":")[0] == "kmeans":
-        return _clusters(spec, targets, cache_dir, note, warn, progress)
+        return _clusters(spec, targets, cache, progress)
     found = find_groups(joined(targets), spec, seed=0, cache=None, progress=progress)  # nothing is drawn
     sizes = [len(dataset) for dataset in targets.values()]
     files = {} if spec in NAMED else {"all": spec}
@@ -82,9 +87,7 @@ def check_spec(spec: str) -> None:
 def _clusters(
     spec: str,
     targets: Mapping[str, DomainDataset],
-    cache_dir: Path | None,
-    note: Callable[[str], None],
-    warn: Callable[[str], None],
+    cache: Cache | None,
     progress: Progress,
 ) -> TargetGroups:
     number = int(spec.partition(":")[2])
@@ -97,11 +100,15 @@ def _clusters(
     names: list[str] = []
     members, files = {}, {}
     for target, dataset in targets.items():
-        found = clusters_of(dataset, number, cache_dir=cache_dir, note=note, warn=warn, progress=progress)
+        found = kept_groups(dataset, Kind(number, "all", "pixels", CLUSTER_SEED), cache=cache, progress=progress)
+        for line in found.notes:
+            log.warning("%s", line)
         members[target] = found.assignments + len(names)
         names += [f"cluster {k} of {target}" for k in range(found.number)]
         if found.path is not None:
             files[target] = str(found.path)
+            what = "made, and kept in" if found.made else "those kept in"
+            log.info("%s of %s: %s %s", plural(number, "cluster"), target, what, found.path)
     return TargetGroups(spec, tuple(names), members, files)
 
 

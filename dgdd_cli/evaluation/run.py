@@ -103,18 +103,18 @@ def evaluate_bundles(
         allow_missing_classes=request.allow_missing_classes,
         warn=warn,
     )
-    groups = _groups(request, targets, progress, warn, note)
+    cache = None if request.reading.cache_dir is None else Cache(request.reading.cache_dir)
+    groups = _groups(request, targets, cache, progress)
     for line in one_class(targets[0].dataset):
         warn(line)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
     contestants += _baselines(request, protocol, bundles, located, chosen.device, load, warn)
     seen = compare_with_sources(contestants, targets, located, load)
     report_seen(seen, targets, contestants, allow_seen=request.allow_seen, warn=warn)
-    folder = request.reading.cache_dir
     kept = None
-    if folder is not None and request.baselines:
+    if cache is not None and request.baselines:
         kept = ScoreCache(
-            cache=Cache(folder),
+            cache=cache,
             choices=common_choices(located.name, size, protocol, request.seed, request.groups),
             facts=common_facts(chosen.device.type),
             targets={target.key: target_facts(target, groups) for target in targets},
@@ -180,18 +180,15 @@ def evaluate_bundles(
 def _groups(
     request: Request,
     targets: Sequence[Target],
+    cache: Cache | None,
     progress: Progress,
-    warn: Callable[[str], None],
-    note: Callable[[str], None],
 ) -> TargetGroups | None:
     if request.groups is None:
         return None
     return groups_of(
         request.groups,
         {target.name: target.dataset for target in targets if target.corruption is None},
-        cache_dir=request.reading.cache_dir,
-        note=note,
-        warn=warn,
+        cache=cache,
         progress=progress,
     )
 

@@ -19,6 +19,7 @@ from dgdd_cli.groups.file import check_groups_match, read_groups
 from dgdd_cli.groups.grouping import smallest_group
 from dgdd_cli.groups.kept import Kind, kept_groups
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural
 
 NAMED = ("domain", "class-domain")
@@ -44,13 +45,13 @@ class Groups:
 
 
 def find_groups(
-    dataset: DomainDataset, spec: str, *, seed: int, cache: Path | None, progress: Progress = silent
+    dataset: DomainDataset, spec: str, *, seed: int, cache: Cache | None, progress: Progress = silent
 ) -> Groups:
     """The groups that `spec` names: `domain`, `class-domain`, `kmeans:K` within each class, or a file of dgdd cluster.
 
     K-means groups come from `FEATURES` and `seed`; those smaller than `smallest_group` are merged into the nearest.
-    They are kept as a groups file in the folder `cache`, by the dataset's fingerprint, K, features and seed, so that a
-    later call uses the very same; one that does not verify is made anew.
+    They are kept as a groups file in the cache, by the dataset's fingerprint, K, features and seed: a later call uses
+    the very same.
 
     Raises UsageError for a spec that is none of these and for more groups than a class has images, DataError for a
     file that is not valid or was made for other images, and for a dataset without images.
@@ -120,7 +121,7 @@ def _number(spec: str) -> int:
     return int(spec.partition(":")[2])
 
 
-def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Path | None, progress: Progress) -> Groups:
+def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Cache | None, progress: Progress) -> Groups:
     counts = dataset.counts().sum(1)  # (C,)
     fewest = int(counts[counts > 0].min())
     if number > fewest:
@@ -131,9 +132,7 @@ def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Path | None
         )
     found = kept_groups(dataset, Kind(number, "class", FEATURES, seed, smallest_group), cache=cache, progress=progress)
     assert found.classes is not None, "groups within classes know their classes"
-    notes = [f"the kept groups were not usable and are made anew: {found.refused}"] if found.refused else []
-    notes += [f"the groups could not be kept for the next run: {found.unkept}"] if found.unkept else []
-    notes += _shortfalls(dataset, number, torch.bincount(found.classes, minlength=len(counts)), counts)
+    notes = _shortfalls(dataset, number, torch.bincount(found.classes, minlength=len(counts)), counts)
     names, features = _within(dataset, found.classes), describe(dataset, FEATURES)
     return _groups(dataset, found.assignments, names, within_class=True, notes=notes, features=features)
 

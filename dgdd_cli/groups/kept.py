@@ -1,11 +1,11 @@
-"""K-means groups, kept as groups files in the cache folder so that every later call uses the very same."""
+"""K-means groups, kept as groups files in the cache so that every later call uses the very same."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 import dgdd_cli
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.errors import DataError, DgddError
+from dgdd_cli.errors import DataError
 from dgdd_cli.groups.features import Features, describe
 from dgdd_cli.groups.file import (
     GroupsFacts,
@@ -26,6 +26,7 @@ from dgdd_cli.groups.file import (
 from dgdd_cli.groups.grouping import PRECISION, Grouping, Per, group_dataset
 from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.software import software
+from dgdd_cli.storage.cache import Cache, Key
 from dgdd_cli.text import plural
 
 _VERSION = 2  # to be raised whenever the same images get other groups
@@ -45,11 +46,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptGroups:
-    """G groups of N images, where they are kept (None: nowhere), and what a person may want to know of how they came.
-
-    `notes` are those of groups that were `made`; `refused` says why a file that lay there was not used, `unkept` why
-    what was made is not kept.
-    """
+    """G groups of N images, where they are kept (None: nowhere), and, of those that were `made`, what to know."""
 
     assignments: Tensor  # (N,) int64 in [0, G)
     classes: Tensor | None  # (G,) int64, of groups within classes
@@ -57,25 +54,13 @@ class KeptGroups:
     path: Path | None
     made: bool = False
     notes: tuple[str, ...] = ()
-    refused: str | None = None
-    unkept: str | None = None
 
 
-def kept_groups(dataset: DomainDataset, kind: Kind, *, cache: Path | None, progress: Progress) -> KeptGroups:
-    """The groups of a kind, read from the folder `cache`, or made and kept there.
-
-    A kept file that does not verify is replaced; a folder that cannot be written to costs only the keeping. Raises
-    what `group_dataset` raises.
-    """
-    path = None if cache is None else _path(cache, dataset, kind)
-    refused = unkept = None
-    if path is not None and path.exists():
-        try:
-            file = _verified(path, dataset, kind)
-        except DataError as error:
-            refused = error.message
-        else:
-            return KeptGroups(file.groups, file.group_classes, file.manifest.groups, path)
+def kept_groups(dataset: DomainDataset, kind: Kind, *, cache: Cache | None, progress: Progress) -> KeptGroups:
+    """The groups of a kind, read from the cache, or made and kept there. Raises what `group_dataset` raises."""
+    key = _key(dataset, kind)
+    if cache is not None and (file := cache.get(key, partial(_verified, dataset=dataset, kind=kind))) is not None:
+        return KeptGroups(file.groups, file.group_classes, file.manifest.groups, cache.path(key))
     found = group_dataset(
         dataset,
         groups=kind.number,
@@ -85,22 +70,10 @@ def kept_groups(dataset: DomainDataset, kind: Kind, *, cache: Path | None, progr
         minimum=kind.minimum,
         progress=progress,
     )
-    if path is not None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_grouping(path, dataset, found, seed=kind.seed, overwrite=True)
-        except (DgddError, OSError) as error:  # a full disk must not end a run that can do without
-            path, unkept = None, str(error)
-    return KeptGroups(
-        found.assignments,
-        found.group_classes,
-        len(found.sizes),
-        path,
-        made=True,
-        notes=found.notes,
-        refused=refused,
-        unkept=unkept,
-    )
+    path = None
+    if cache is not None:
+        path = cache.put(key, lambda at: write_grouping(at, dataset, found, seed=kind.seed, overwrite=True))
+    return KeptGroups(found.assignments, found.group_classes, len(found.sizes), path, made=True, notes=found.notes)
 
 
 def write_grouping(
@@ -127,18 +100,27 @@ def write_grouping(
     )
 
 
-def _path(cache: Path, dataset: DomainDataset, kind: Kind) -> Path:
+def _key(dataset: DomainDataset, kind: Kind) -> Key:
     counts = dataset.counts().sum(1).tolist()
-    least = kind.minimum if isinstance(kind.minimum, int) else [kind.minimum(count) for count in counts]
-    facts = [
-        _VERSION,
-        dataset.fingerprint(),
-        *(dataset.domain_names, dataset.domains.tolist()),  # the order of the rows, which the fingerprint does not know
-        *(kind.number, kind.per, kind.features, kind.seed, least, PRECISION),
-        *(dgdd_cli.__version__, torch.__version__),  # not how a processor rounds: groups once found stay those groups
-    ]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    return cache / "groups" / f"{digest}-{kind.per}-kmeans-{kind.number}-{kind.features}-seed-{kind.seed}.safetensors"
+    choices = {
+        "dataset": dataset.name,
+        "domains": list(dataset.domain_names),
+        "image_size": dataset.image_size,
+        "number": kind.number,
+        "per": kind.per,
+        "features": kind.features,
+        "seed": kind.seed,
+    }
+    facts = {
+        "images": dataset.fingerprint(),
+        "rows": hashlib.sha256(dataset.domains.numpy().tobytes()).hexdigest(),  # their order: no fingerprint knows it
+        "minimum": kind.minimum if isinstance(kind.minimum, int) else [kind.minimum(count) for count in counts],
+        "precision": PRECISION,
+        "version": _VERSION,  # not how a processor rounds: groups once found stay those groups
+        "software": [dgdd_cli.__version__, torch.__version__],
+    }
+    what = f"the {plural(kind.number, 'cluster')} of {', '.join(dataset.domain_names)}"
+    return Key("groups", what, choices, facts)
 
 
 def _verified(path: Path, dataset: DomainDataset, kind: Kind) -> GroupsFile:

@@ -20,12 +20,13 @@ from dgdd_cli.groups.grouping import Grouping, group_dataset, smallest_group
 from dgdd_cli.groups.kept import Kind, kept_groups, write_grouping
 from dgdd_cli.groups.purity import purity
 from dgdd_cli.progress import silent
+from dgdd_cli.storage.cache import Cache
 
 Build = Callable[..., DomainDataset]
 
 
 def find(dataset: DomainDataset, spec: str, cache: Path | None = None, seed: int = 0) -> Groups:
-    return find_groups(dataset, spec, seed=seed, cache=cache)
+    return find_groups(dataset, spec, seed=seed, cache=None if cache is None else Cache(cache))
 
 
 def some(dataset: DomainDataset, kept: Tensor) -> DomainDataset:
@@ -150,11 +151,12 @@ def test_kept_clusters_are_used_again(shapes: Build, tmp_path: Path, monkeypatch
     assert (kept.names, kept.digest, kept.notes) == (made.names, made.digest, made.notes)
 
 
-def test_clusters_are_kept_apart_by_images_number_and_seed(shapes: Build, tmp_path: Path) -> None:
+def test_clusters_are_kept_apart_by_images_number_and_seed(shapes: Build, tmp_path: Path, caplog) -> None:
     dataset = clear(shapes)
     other = some(dataset, torch.arange(len(dataset)) > 0)
     for data, spec, seed in ((dataset, "kmeans:3", 0), (dataset, "kmeans:1", 0), (dataset, "kmeans:3", 1)):
-        assert not any("made anew" in note for note in find(data, spec, tmp_path, seed).notes)
+        find(data, spec, tmp_path, seed)
+    assert "made anew" not in caplog.text
     assert find(other, "kmeans:3", tmp_path).assignments.shape == (len(other),)
     find(dataset.only(("cyan", "amber", "blue")), "kmeans:3", tmp_path)
     assert len(list((tmp_path / "groups").iterdir())) == 5
@@ -164,7 +166,7 @@ def test_clusters_are_kept_apart_by_what_was_compared(shapes: Build, tmp_path: P
     dataset = clear(shapes)
     for features in ("pixels", "spectrum", "convnet"):
         for made in (True, False):
-            found = kept_groups(dataset, Kind(2, "class", features, 0), cache=tmp_path, progress=silent)
+            found = kept_groups(dataset, Kind(2, "class", features, 0), cache=Cache(tmp_path), progress=silent)
             assert found.made is made
             assert found.path is not None
             assert read_groups(found.path).manifest.features == describe(dataset, features)
@@ -220,7 +222,7 @@ def three(dataset: DomainDataset, **over) -> Grouping:
 @pytest.mark.parametrize(
     "damage", ["bytes", "other images", "more groups", "across classes", "other features", "folder"]
 )
-def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path: Path, damage: str) -> None:
+def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path: Path, damage: str, caplog) -> None:
     dataset = clear(shapes)
     made = find(dataset, "kmeans:3", tmp_path)
     (path,) = (tmp_path / "groups").iterdir()
@@ -241,21 +243,21 @@ def test_kept_clusters_that_do_not_verify_are_made_anew(shapes: Build, tmp_path:
         path.mkdir()
     again = find(dataset, "kmeans:3", tmp_path)
     assert torch.equal(again.assignments, made.assignments)
-    assert "made anew" in again.notes[0]
+    assert "the 3 clusters of amber, blue, cyan: the kept file cannot be used" in caplog.messages[0]
     if damage == "folder":
-        assert "could not be kept" in again.notes[1]
+        assert "cannot be kept" in caplog.messages[1]
     else:
         assert path.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_costs_only_the_keeping(shapes: Build, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_costs_only_the_keeping(shapes: Build, tmp_path: Path, caplog) -> None:
     dataset = clear(shapes)
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     groups = find(dataset, "kmeans:3", blocked)
     assert groups.digest == find(dataset, "kmeans:3").digest
-    (note,) = groups.notes
-    assert "could not be kept" in note
+    (said,) = caplog.messages
+    assert "cannot be kept" in said
 
 
 def test_a_file_of_dgdd_cluster(shapes: Build, tmp_path: Path) -> None:
