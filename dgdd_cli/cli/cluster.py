@@ -25,7 +25,7 @@ from dgdd_cli.cli.options import (
     QuietOption,
     SeedOption,
     SkipCorruptOption,
-    cache_folder,
+    cache_from,
     output_from,
 )
 from dgdd_cli.errors import UsageError
@@ -131,7 +131,7 @@ def cluster(
                 image_size=image_size or (located.entry.default_image_size if located.entry else 32),
                 domains=wanted,
                 skip_corrupt=skip_corrupt,
-                cache_dir=cache_folder(cache_dir),
+                cache=cache_from(cache_dir),
                 offline=offline,
                 progress=report,
             )

@@ -28,7 +28,7 @@ from dgdd_cli.cli.options import (
     QuietOption,
     SeedOption,
     SkipCorruptOption,
-    cache_folder,
+    cache_from,
     output_from,
 )
 from dgdd_cli.cli.output import Output, listen
@@ -225,7 +225,7 @@ def distill(
                 sources,
                 out,
                 chosen=chosen,
-                reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
+                reading=Reading(skip_corrupt, offline, cache_from(cache_dir)),
                 overwrite=force,
                 resume=resume,
                 keep_seconds=checkpoint_seconds,

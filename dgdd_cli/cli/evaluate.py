@@ -23,7 +23,7 @@ from dgdd_cli.cli.options import (
     QuietOption,
     SeedOption,
     SkipCorruptOption,
-    cache_folder,
+    cache_from,
     fraction,
     output_from,
 )
@@ -200,7 +200,7 @@ def evaluate(
         allow_missing_classes=allow_missing_classes,
         allow_seen=allow_seen,
         retrain_baselines=retrain_baselines,
-        reading=Reading(skip_corrupt, offline, cache_folder(cache_dir)),
+        reading=Reading(skip_corrupt, offline, cache_from(cache_dir)),
     )
     with output.progress() as report:
         document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn, note=output.note)

@@ -21,10 +21,12 @@ from dgdd_cli.cli.options import (
     ProgressOption,
     QuietOption,
     cache_folder,
+    cache_from,
     output_from,
 )
 from dgdd_cli.cli.output import Output
 from dgdd_cli.errors import DataError, GateFailed, UsageError
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural, typeable
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def inspect(
         raise GateFailed(f"verification failed: {error.message}", hint=error.hint) from error
     if dataset:
         with output.progress() as report:
-            _check_dataset(file, found, dataset, data, cache_folder(cache_dir), report)
+            _check_dataset(file, found, dataset, data, cache_from(cache_dir), report)
     made = _pictures(found, gallery, export, force)
     document: dict[str, Any] = {"schema": SCHEMA, "kind": found.kind, "path": str(file), "valid": True, **found.summary}
     document |= {"checks": found.checks} if verify else {}
@@ -137,7 +139,9 @@ def _read(file: Path) -> _Found:
     return _Found("bundle", bundle.manifest.id, summary, rows, read.passed_checks(bundle), bundle)
 
 
-def _check_dataset(file: Path, found: _Found, dataset: str, data: Path | None, cache: Path, progress: Progress) -> None:
+def _check_dataset(
+    file: Path, found: _Found, dataset: str, data: Path | None, cache: Cache, progress: Progress
+) -> None:
     from dgdd_cli.data.load import locate, read
     from dgdd_cli.groups.file import check_groups_match, read_groups
 
@@ -147,7 +151,7 @@ def _check_dataset(file: Path, found: _Found, dataset: str, data: Path | None, c
     located = locate(dataset, data_dir=data)
     names = [name for name in groups.manifest.domains if name in located.domain_names] or located.domain_names
     size = groups.manifest.image_size
-    check_groups_match(groups, read(located, image_size=size, domains=names, cache_dir=cache, progress=progress))
+    check_groups_match(groups, read(located, image_size=size, domains=names, cache=cache, progress=progress))
     found.checks.append(f"dataset: made for {located.name} as it is now")
 
 

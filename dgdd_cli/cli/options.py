@@ -15,6 +15,7 @@ import typer
 
 from dgdd_cli.cli.output import Output, ProgressStyle, listen
 from dgdd_cli.errors import UsageError
+from dgdd_cli.storage.cache import Cache
 
 DATA, METHOD, BUDGET, RUNTIME, OUTPUT = "Data", "Method", "Budget", "Runtime", "Output"  # the panels of --help
 
@@ -120,6 +121,11 @@ def output_from(json: bool, quiet: bool, progress: ProgressStyle, debug: bool) -
     if json and quiet:
         raise UsageError("--json and --quiet exclude each other", hint="give one of them")
     return listen(Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug))
+
+
+def cache_from(given: Path | None) -> Cache:
+    """The cache in the folder that was given, else in the usual one."""
+    return Cache(cache_folder(given))
 
 
 def cache_folder(given: Path | None) -> Path:

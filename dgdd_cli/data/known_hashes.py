@@ -7,14 +7,13 @@ written in that very moment may change once more without a trace.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dgdd_cli.storage.temporary import open_new
+from dgdd_cli.storage.cache import Cache, Key
 
 AT_REST = 2_000_000_000  # ns; the coarsest times that a file system in use keeps
 
@@ -37,11 +36,11 @@ def at_rest(stamp: Stamp, now: int) -> bool:
     return max(stamp[1], stamp[2]) + AT_REST < now
 
 
-def records_file(cache_dir: Path, domain: str, paths: Iterable[Path | None]) -> Path:
-    """Where the records of the files of a domain are kept: by the folder that holds them all."""
+def records_key(domain: str, paths: Iterable[Path | None]) -> Key:
+    """The key of the records of the files of a domain: by the folder that holds them all."""
     folders = {str(path.parent.absolute()) for path in paths if path is not None}
-    place = json.dumps([domain, os.path.commonpath(folders) if folders else ""]).encode()
-    return cache_dir / "checked" / f"{hashlib.sha256(place).hexdigest()}.json"
+    place = os.fsencode(os.path.commonpath(folders) if folders else "").hex()
+    return Key("decoded", f"the known files of {domain}", {"domain": domain, "folder": place}, {}, ".json")
 
 
 def file_system_time(folder: Path) -> int | None:
@@ -54,24 +53,20 @@ def file_system_time(folder: Path) -> int | None:
         return None
 
 
-def load_records(path: Path) -> dict[str, tuple[Stamp, str]]:
+def load_records(cache: Cache, key: Key) -> dict[str, tuple[Stamp, str]]:
     """The records by the samples' names; none where there is no valid file."""
+    return cache.get(key, _read) or {}
+
+
+def store_records(cache: Cache, key: Key, records: Mapping[str, tuple[Stamp, str]]) -> None:
+    """Keep the records."""
+    text = json.dumps({name: [*stamp, sha] for name, (stamp, sha) in records.items()}, separators=(",", ":"))
+    cache.put(key, lambda path: path.write_text(text, encoding="ascii"), trim=False)
+
+
+def _read(path: Path) -> dict[str, tuple[Stamp, str]]:
     try:
         stated = json.loads(path.read_bytes())
         return {name: ((size, mtime, ctime, inode), sha) for name, (size, mtime, ctime, inode, sha) in stated.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def store_records(path: Path, records: Mapping[str, tuple[Stamp, str]]) -> None:
-    """Keep the records; a disk that does not take them is no matter: the files will be read."""
-    text = json.dumps({name: [*stamp, sha] for name, (stamp, sha) in records.items()}, separators=(",", ":"))
-    temporary: Path | None = None
-    try:
-        handle, temporary = open_new(path.parent, ".writing-")
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    except (TypeError, AttributeError) as error:
+        raise ValueError("it holds no records of files") from error

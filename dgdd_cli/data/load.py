@@ -19,6 +19,7 @@ from dgdd_cli.data.parquet import read_parquet
 from dgdd_cli.data.read_domain import read_domain
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural, printable
 
 __all__ = ["Located", "Reading", "load_dataset", "locate", "read", "read_as", "resolve_domain"]
@@ -33,7 +34,7 @@ def read(
     image_size: int,
     domains: Sequence[str] | None = None,
     skip_corrupt: bool = False,
-    cache_dir: Path | None = None,
+    cache: Cache | None = None,
     hub_cache: Path | None = None,
     offline: bool = False,
     progress: Progress = silent,
@@ -64,7 +65,7 @@ def read(
     for d, name in enumerate(wanted):
         out = images[filled : filled + len(samples[d])]
         most = None if skip_corrupt else MOST_NAMED - len(unread)
-        domain = read_domain(name, samples[d], out, most=most, cache_dir=cache_dir, progress=progress)
+        domain = read_domain(name, samples[d], out, most=most, cache=cache, progress=progress)
         here = slice(filled, filled + len(domain.kept))
         labels[here] = torch.tensor([sample.label for sample in samples[d]], dtype=torch.int64)[domain.kept]
         index[here] = d
@@ -102,7 +103,7 @@ class Reading:
 
     skip_corrupt: bool = False
     offline: bool = False
-    cache_dir: Path | None = None
+    cache: Cache | None = None
 
 
 def read_as(
@@ -115,7 +116,7 @@ def read_as(
         domains=domains,
         skip_corrupt=reading.skip_corrupt,
         offline=reading.offline,
-        cache_dir=reading.cache_dir,
+        cache=reading.cache,
         progress=progress,
     )
 
@@ -127,7 +128,7 @@ def load_dataset(
     image_size: int = 32,
     domains: Sequence[str] | None = None,
     skip_corrupt: bool = False,
-    cache_dir: Path | None = None,
+    cache: Cache | None = None,
     hub_cache: Path | None = None,
     offline: bool = False,
     progress: Progress = silent,
@@ -139,7 +140,7 @@ def load_dataset(
         image_size=image_size,
         domains=domains,
         skip_corrupt=skip_corrupt,
-        cache_dir=cache_dir,
+        cache=cache,
         hub_cache=hub_cache,
         offline=offline,
         progress=progress,

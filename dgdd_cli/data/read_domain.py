@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.cache import Kept, cache_file, content_key, load_cached, store
 from dgdd_cli.data.decode import Failure, Remark, Sample, decode_samples
+from dgdd_cli.data.kept_domain import Kept, domain_key, read_domain_file, write_domain_file
 from dgdd_cli.data.opening import quiet
 from dgdd_cli.errors import DataError
 from dgdd_cli.progress import Progress
+from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural
 
 
@@ -33,18 +34,17 @@ def read_domain(
     out: Tensor,  # (N, 3, H, W) uint8; its first rows become the images
     *,
     most: int | None,
-    cache_dir: Path | None,
+    cache: Cache | None,
     progress: Progress,
 ) -> Domain:
     """Decode one domain, or take it from the cache; stops after `most` failures.
 
     Raises DataError when nothing of it can be read.
     """
-    path, notes = None, []
-    if cache_dir is not None:
-        stage = f"checking {name}"
-        path = cache_file(cache_dir, content_key(name, samples, out.shape[-1], cache_dir, stage, progress))
-        known = load_cached(path, len(samples), out)
+    key = None
+    if cache is not None:
+        key = domain_key(name, samples, out.shape[-1], cache, progress)
+        known = cache.get(key, partial(read_domain_file, count=len(samples), out=out))
         if known is not None:
             return _some(name, Domain(known.rows, known.failures, known.notes))
     failures: list[Failure] = []
@@ -62,11 +62,10 @@ def read_domain(
     if broken:
         out[: len(kept)] = out[kept]
     domain = _some(name, Domain(kept, tuple(failures), _remarked(name, remarks)))
-    if path is not None and not any(failure.passing for failure in failures):
-        problem = store(path, out[: len(kept)], Kept(kept, domain.failures, domain.notes))
-        if problem is not None:
-            notes.append(f"the decoded images could not be cached in {cache_dir}: {problem}")
-    return Domain(kept, domain.failures, (*domain.notes, *notes))
+    if cache is not None and key is not None and not any(failure.passing for failure in failures):
+        beside = Kept(kept, domain.failures, domain.notes)
+        cache.put(key, partial(write_domain_file, images=out[: len(kept)], kept=beside))
+    return domain
 
 
 def _some(name: str, domain: Domain) -> Domain:

@@ -89,8 +89,7 @@ def distil_to_bundle(
             warn(line)
         if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
             note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
-        cache = None if reading.cache_dir is None else Cache(reading.cache_dir)
-        groups = _groups_of(run, source, styled, cache, progress, note)
+        groups = _groups_of(run, source, styled, reading.cache, progress, note)
         identity = ranks.agree(
             identify_run(
                 run,
@@ -143,7 +142,7 @@ def distil_to_bundle(
             keep_seconds=keep_seconds,
             kernels=kernels,
             ranks=ranks,
-            cache=cache,
+            cache=reading.cache,
             progress=progress,
             note=note,
         )

@@ -39,7 +39,6 @@ from dgdd_cli.networks import NETWORKS
 from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.precision import check_precision
-from dgdd_cli.storage.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,7 @@ def evaluate_bundles(
         allow_missing_classes=request.allow_missing_classes,
         warn=warn,
     )
-    cache = None if request.reading.cache_dir is None else Cache(request.reading.cache_dir)
-    groups = _groups(request, targets, cache, progress)
+    groups = _groups(request, targets, progress)
     for line in one_class(targets[0].dataset):
         warn(line)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
@@ -112,9 +110,9 @@ def evaluate_bundles(
     seen = compare_with_sources(contestants, targets, located, load)
     report_seen(seen, targets, contestants, allow_seen=request.allow_seen, warn=warn)
     kept = None
-    if cache is not None and request.baselines:
+    if request.reading.cache is not None and request.baselines:
         kept = ScoreCache(
-            cache=cache,
+            cache=request.reading.cache,
             choices=common_choices(located.name, size, protocol, request.seed, request.groups),
             facts=common_facts(chosen.device.type),
             targets={target.key: target_facts(target, groups) for target in targets},
@@ -180,7 +178,6 @@ def evaluate_bundles(
 def _groups(
     request: Request,
     targets: Sequence[Target],
-    cache: Cache | None,
     progress: Progress,
 ) -> TargetGroups | None:
     if request.groups is None:
@@ -188,7 +185,7 @@ def _groups(
     return groups_of(
         request.groups,
         {target.name: target.dataset for target in targets if target.corruption is None},
-        cache=cache,
+        cache=request.reading.cache,
         progress=progress,
     )
 

@@ -23,7 +23,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Any) -> None
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     said = canonical_json(about)
     try:
-        save_file(whole, path, metadata={"about": said, "sha256": _sha256(whole, said)})
+        save_file(whole, path, metadata={"kept": canonical_json([_sha256(whole, said), said])})  # one key: one order
     except SafetensorError as error:
         raise OSError(str(error)) from error
 
@@ -41,8 +41,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         raise ValueError(str(error)) from error
     except RuntimeError as error:  # deleted between its header and its tensors
         raise FileNotFoundError(str(error)) from error
-    said = metadata.get("about", "")
-    if metadata.get("sha256") != _sha256(tensors, said):
+    try:
+        stated, said = strict_json(metadata["kept"])
+        differs = stated != _sha256(tensors, said)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("it is no entry of the cache") from error
+    if differs:
         raise ValueError("its sha256 differs")
     return tensors, strict_json(said)
 

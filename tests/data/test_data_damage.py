@@ -14,6 +14,7 @@ from dgdd_cli.data.damage import check_jpeg, png_chunks
 from dgdd_cli.data.decode import BROKEN, decode_image
 from dgdd_cli.data.load import load_dataset
 from dgdd_cli.errors import DataError
+from dgdd_cli.storage.cache import Cache
 
 SIDE = 160
 
@@ -148,8 +149,8 @@ def test_a_damaged_image_is_named_and_can_be_left_out(folder: Path, tmp_path: Pa
     (folder / "a" / "x" / "2.png").write_bytes(content)
     for _ in range(2):  # decoded, then from the cache
         with pytest.raises(DataError, match=r"a/x/2\.png cannot be read: damaged: the checksum of its chunk IDAT"):
-            load_dataset(folder, image_size=8, cache_dir=tmp_path / "cache")
-    dataset = load_dataset(folder, image_size=8, skip_corrupt=True, cache_dir=tmp_path / "cache")
+            load_dataset(folder, image_size=8, cache=Cache(tmp_path / "cache"))
+    dataset = load_dataset(folder, image_size=8, skip_corrupt=True, cache=Cache(tmp_path / "cache"))
     assert (len(dataset), dataset.skipped) == (8, 1)
 
 

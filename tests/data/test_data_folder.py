@@ -10,6 +10,7 @@ from PIL import Image
 
 from dgdd_cli.data.load import load_dataset, locate, read
 from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.storage.cache import Cache
 
 
 @pytest.fixture
@@ -155,4 +156,4 @@ def test_a_corrupt_file_with_an_odd_name_is_one_printable_line(root: Path, tmp_p
     with pytest.raises(DataError, match="cannot be read") as caught:
         load_dataset(root, image_size=8)
     assert caught.value.message.isprintable()
-    assert load_dataset(root, image_size=8, skip_corrupt=True, cache_dir=tmp_path / "cache").skipped == 1
+    assert load_dataset(root, image_size=8, skip_corrupt=True, cache=Cache(tmp_path / "cache")).skipped == 1

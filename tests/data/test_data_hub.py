@@ -18,6 +18,7 @@ from dgdd_cli.data.catalog import CATALOG
 from dgdd_cli.data.load import load_dataset, locate, read
 from dgdd_cli.data.parquet import read_parquet
 from dgdd_cli.errors import DataError
+from dgdd_cli.storage.cache import Cache
 
 PACS = CATALOG["pacs"]
 CELLS = [(domain, label) for domain in PACS_DOMAINS for label in range(7)]
@@ -93,7 +94,7 @@ def test_a_folder_is_preferred_to_the_hub(online: list[dict[str, Any]], tmp_path
 
 def test_a_hub_copy_goes_through_the_same_cache(online: list[dict[str, Any]], tmp_path: Path) -> None:
     stages: list[str] = []
-    options: dict[str, Any] = {"image_size": 8, "domains": ["photo"], "cache_dir": tmp_path / "cache"}
+    options: dict[str, Any] = {"image_size": 8, "domains": ["photo"], "cache": Cache(tmp_path / "cache")}
     first = load_dataset("pacs", **options)
     second = load_dataset("pacs", progress=lambda stage, done, total, figures=None: stages.append(stage), **options)
     assert torch.equal(first.images, second.images)

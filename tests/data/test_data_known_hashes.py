@@ -10,8 +10,9 @@ import pytest
 import torch
 from data_pictures import draw_tree, picture, write
 
-from dgdd_cli.data import cache, folder
+from dgdd_cli.data import folder, kept_domain
 from dgdd_cli.data.load import load_dataset
+from dgdd_cli.storage.cache import Cache
 
 Reads = Counter[str]
 
@@ -38,12 +39,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that the test has written so far, and will write, has been at rest for long."""
-    real = cache.file_system_time
-    monkeypatch.setattr(cache, "file_system_time", lambda place: (real(place) or 0) + 3600 * 10**9)
+    real = kept_domain.file_system_time
+    monkeypatch.setattr(kept_domain, "file_system_time", lambda place: (real(place) or 0) + 3600 * 10**9)
 
 
 def load(root: Path, tmp_path: Path, size: int = 8) -> torch.Tensor:
-    return load_dataset(root, image_size=size, cache_dir=tmp_path / "cache").images
+    return load_dataset(root, image_size=size, cache=Cache(tmp_path / "cache")).images
 
 
 @pytest.mark.usefixtures("later")
@@ -90,7 +91,7 @@ def test_only_what_changed_is_read_and_is_noticed(root: Path, tmp_path: Path, re
         path.symlink_to(root / "second.png")
     reads.clear()
     options = {"image_size": 8, "skip_corrupt": True}
-    after = load_dataset(root, cache_dir=tmp_path / "cache", **options)  # type: ignore[arg-type]
+    after = load_dataset(root, cache=Cache(tmp_path / "cache"), **options)  # type: ignore[arg-type]
     touched = "a/x/2.png" if change == "added" else "a/x/1.png"
     assert reads[touched] > 0
     assert not any(name.startswith("b/") for name in reads)
@@ -108,7 +109,7 @@ def test_a_file_written_in_the_moment_of_reading_is_not_believed(root: Path, tmp
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a/x/0.png": 3}', b'{"a/x/0.png": [1, 2, 3, 4]}', b"\xff"])
 def test_damaged_records_are_made_anew(root: Path, tmp_path: Path, reads: Reads, content: bytes) -> None:
     first = load(root, tmp_path)
-    for path in (tmp_path / "cache" / "checked").iterdir():
+    for path in (tmp_path / "cache" / "decoded").glob("*.json"):
         path.write_bytes(content)
     assert torch.equal(load(root, tmp_path), first)
     reads.clear()
@@ -127,7 +128,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(root: Path, tmp_path: Path, r
     victim = root / "a" / "x" / "1.png"
     kept = victim.rename(tmp_path / "kept.png")
     victim.symlink_to(tmp_path / "nowhere.png")
-    broken = load_dataset(root, image_size=8, cache_dir=tmp_path / "cache", skip_corrupt=True)
+    broken = load_dataset(root, image_size=8, cache=Cache(tmp_path / "cache"), skip_corrupt=True)
     assert broken.skipped == 1
     victim.unlink()
     kept.rename(victim)
@@ -139,7 +140,7 @@ def test_the_order_of_the_classes_is_part_of_the_key(tmp_path: Path) -> None:
     root = draw_tree(tmp_path / "mine", {"b": ["Zebra", "apple"]})
     load(root, tmp_path)
     draw_tree(root, {"a": ["Apple", "Zebra"]})
-    dataset = load_dataset(root, image_size=8, cache_dir=tmp_path / "cache")
+    dataset = load_dataset(root, image_size=8, cache=Cache(tmp_path / "cache"))
     fresh = load_dataset(root, image_size=8)
     assert torch.equal(dataset.images, fresh.images)
     assert torch.equal(dataset.labels, fresh.labels)

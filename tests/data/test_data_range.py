@@ -13,6 +13,7 @@ from PIL import Image
 from dgdd_cli.data import decode, opening
 from dgdd_cli.data.load import load_dataset
 from dgdd_cli.errors import DataError
+from dgdd_cli.storage.cache import Cache
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_twelve_bits_of_sixteen_are_told_and_left_comparable(root: Path, tmp_pat
     write(root / "a" / "x" / f"3.{ending}", levels(1000))
     write(root / "a" / "x" / f"4.{ending}", levels(65535))
     for _ in range(2):  # decoded, then from the cache
-        dataset = load_dataset(root, image_size=20, cache_dir=tmp_path / "cache")
+        dataset = load_dataset(root, image_size=20, cache=Cache(tmp_path / "cache"))
         (note,) = dataset.notes
         assert note.startswith("a: 2 images of 16 bits fill no more than the lowest 12 of them")
         assert "multiply their values by 16" in note

@@ -9,10 +9,11 @@ import torch
 from data_pictures import draw_tree, picture, write
 from safetensors.torch import load_file, save_file
 
-from dgdd_cli.data import cache
+from dgdd_cli.data import kept_domain
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.load import load_dataset
 from dgdd_cli.errors import DataError
+from dgdd_cli.storage.cache import Cache
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def load(root: Path, folder: Path | None, **options: object) -> tuple[DomainData
     def note(stage: str, done: int, total: int, figures: object = None) -> None:
         stages[stage.split()[0]] += 1
 
-    return load_dataset(root, image_size=8, cache_dir=folder, progress=note, **options), stages  # type: ignore[arg-type]
+    return load_dataset(
+        root, image_size=8, cache=None if folder is None else Cache(folder), progress=note, **options
+    ), stages  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> list[Path]:
@@ -65,20 +68,22 @@ def test_any_change_of_the_content_is_another_key(root: Path, tmp_path: Path, ch
     elif change == "renamed":
         path.rename(path.with_name("7.png"))
     size = 9 if change == "size" else 8
-    load_dataset(root, image_size=size, cache_dir=tmp_path / "cache", domains=["a"])
+    load_dataset(root, image_size=size, cache=Cache(tmp_path / "cache"), domains=["a"])
     assert len(files(tmp_path / "cache")) == 2
-    again = load_dataset(root, image_size=size, cache_dir=tmp_path / "cache", domains=["a"])
+    again = load_dataset(root, image_size=size, cache=Cache(tmp_path / "cache"), domains=["a"])
     assert torch.equal(again.images, load_dataset(root, image_size=size, domains=["a"]).images)
 
 
 def test_a_new_reader_does_not_trust_the_old_one(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load(root, tmp_path / "cache")
-    monkeypatch.setattr(cache, "READER", cache.READER + 1)
+    monkeypatch.setattr(kept_domain, "READER", kept_domain.READER + 1)
     assert load(root, tmp_path / "cache")[1]["decoding"] == 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "garbage", "flipped", "foreign", "folder"])
-def test_a_damaged_cache_file_is_rebuilt(root: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_entry_is_decoded_anew_and_said_so(
+    root: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     plain, _ = load(root, tmp_path / "cache", domains=["a"])
     (path,) = files(tmp_path / "cache")
     whole = path.read_bytes()
@@ -92,6 +97,7 @@ def test_a_damaged_cache_file_is_rebuilt(root: Path, tmp_path: Path, damage: str
         path.write_bytes({"empty": b"", "truncated": whole[:-9], "garbage": b"x" * 200, "flipped": flipped}[damage])
     again, stages = load(root, tmp_path / "cache", domains=["a"])
     assert stages["decoding"] == 1
+    assert "made anew" in caplog.text
     assert torch.equal(again.images, plain.images)
     if damage != "folder":
         assert path.read_bytes() == whole
@@ -100,10 +106,11 @@ def test_a_damaged_cache_file_is_rebuilt(root: Path, tmp_path: Path, damage: str
 def test_rows_out_of_range_are_not_believed(root: Path, tmp_path: Path) -> None:
     load(root, tmp_path / "cache", domains=["a"])
     (path,) = files(tmp_path / "cache")
-    images = load_file(path)["images"]
+    images = load_file(path)["images"].clone()
     for kept in ([0, 1, 2, 4], [0, 1, 1, 2], [-1, 0, 1, 2]):
-        assert cache.store(path, images, cache.Kept(torch.tensor(kept))) is None
-        assert cache.load_cached(path, 4, torch.zeros(4, 3, 8, 8, dtype=torch.uint8)) is None
+        kept_domain.write_domain_file(path, images, kept_domain.Kept(torch.tensor(kept)))
+        with pytest.raises(ValueError, match="other images"):
+            kept_domain.read_domain_file(path, 4, torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_corrupt_images_stay_known_to_the_cache(root: Path, tmp_path: Path) -> None:
@@ -118,22 +125,25 @@ def test_corrupt_images_stay_known_to_the_cache(root: Path, tmp_path: Path) -> N
         load(root, tmp_path / "cache")
 
 
-def test_an_unwritable_cache_is_a_note(root: Path, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_a_warning(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
     dataset, _ = load(root, blocker)
     assert len(dataset) == 8
-    assert any("could not be cached" in note for note in dataset.notes)
+    assert "the decoded images of a cannot be kept: Not a directory" in caplog.messages
     assert blocker.read_text() == "not a folder"
 
 
-def test_a_full_disk_is_a_note_and_leaves_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_warning_and_leaves_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "save_file", full)
+    monkeypatch.setattr("dgdd_cli.storage.kept_tensors.save_file", full)
     dataset, _ = load(root, tmp_path / "cache")
-    assert any("No space left on device" in note for note in dataset.notes)
+    assert len(dataset) == 8
+    assert "the decoded images of a cannot be kept: No space left on device" in caplog.messages
     assert files(tmp_path / "cache") == []
 
 
@@ -153,7 +163,7 @@ def test_a_file_that_goes_while_it_is_read_is_decoded_again(
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(cache, "safe_open", Vanishing)
+    monkeypatch.setattr("dgdd_cli.storage.kept_tensors.safe_open", Vanishing)
     after, _ = load(root, tmp_path / "cache")
     assert after.fingerprint() == before.fingerprint()
 
@@ -161,7 +171,7 @@ def test_a_file_that_goes_while_it_is_read_is_decoded_again(
 def _race(root: Path, folder: Path, barrier: object, answers: object) -> None:
     barrier.wait()  # type: ignore[attr-defined]
     for _ in range(5):
-        dataset = load_dataset(root, image_size=8, cache_dir=folder)
+        dataset = load_dataset(root, image_size=8, cache=Cache(folder))
         answers.put((dataset.fingerprint(), dataset.notes))  # type: ignore[attr-defined]
         for path in files(folder):
             path.unlink(missing_ok=True)
