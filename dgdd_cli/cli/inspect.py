@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dgdd_cli.cli.cache import clear_cache, complete_kind, report_cache
+from dgdd_cli.cli.inspect_rows import Rows, bundle_rows, groups_rows, per_domain
 from dgdd_cli.cli.installation import describe_installation, facts_table, installation_table
 from dgdd_cli.cli.options import (
     DATA,
@@ -27,16 +28,13 @@ from dgdd_cli.cli.options import (
 from dgdd_cli.cli.output import Output
 from dgdd_cli.errors import DataError, GateFailed, UsageError
 from dgdd_cli.storage.cache import Cache
-from dgdd_cli.text import plural, typeable
+from dgdd_cli.text import typeable
 
 if TYPE_CHECKING:
     from dgdd_cli.bundle.read import Bundle
-    from dgdd_cli.groups.file import GroupsFile
     from dgdd_cli.progress import Progress
 
 SCHEMA = "dgdd.inspect/1"
-
-Rows = list[tuple[str, object]]  # name and value, for people
 
 
 def inspect(
@@ -63,6 +61,19 @@ def inspect(
             rich_help_panel=DATA,
         ),
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Say what the cache folder holds, by kind.", rich_help_panel=DATA)
+    ] = False,
+    clear: Annotated[
+        str | None,
+        typer.Option(
+            "--clear-cache",
+            metavar="KIND",
+            help="Delete what the cache folder holds of a kind: decoded, banks, groups or scores.",
+            rich_help_panel=DATA,
+            autocompletion=complete_kind,
+        ),
+    ] = None,
     force: ForceOption = False,
     data: DataOption = None,
     cache_dir: CacheOption = None,
@@ -73,6 +84,14 @@ def inspect(
 ) -> None:
     """Describe a bundle or a groups file, check it, draw it, export it; without one, describe the installation."""
     output = output_from(json, quiet, progress, debug)
+    if cache or clear is not None:
+        if file or verify or gallery or export or dataset:
+            raise UsageError("--cache and --clear-cache concern no file", hint="dgdd inspect --cache")
+        if clear is None:
+            report_cache(output, cache_from(cache_dir), SCHEMA)
+        else:
+            clear_cache(output, cache_from(cache_dir), clear, SCHEMA)
+        return
     if file is None:
         if verify or gallery or export or dataset:
             raise UsageError(
@@ -131,11 +150,11 @@ def _read(file: Path) -> _Found:
     if kind_of(file) == "groups":
         found = groups.read_groups(file)
         summary = {"manifest": found.manifest.document()}
-        return _Found("groups", found.manifest.id, summary, _groups_rows(found), groups.passed_checks(found))
+        return _Found("groups", found.manifest.id, summary, groups_rows(found), groups.passed_checks(found))
     bundle = read.load_bundle(file)
-    per_domain = _per_domain(bundle)
-    summary = {"manifest": bundle.manifest.document(), "images_per_domain": per_domain}
-    rows = _bundle_rows(bundle, per_domain)
+    counts = per_domain(bundle)
+    summary = {"manifest": bundle.manifest.document(), "images_per_domain": counts}
+    rows = bundle_rows(bundle, counts)
     return _Found("bundle", bundle.manifest.id, summary, rows, read.passed_checks(bundle), bundle)
 
 
@@ -184,77 +203,3 @@ def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: b
     if export:
         made["export"] = export_folder(bundle, export, overwrite=force)
     return made
-
-
-def _per_domain(bundle: Bundle) -> dict[str, int]:
-    names = [*bundle.manifest.domains, "mixed"]
-    counts = dict.fromkeys(names, 0)
-    for domain in bundle.domains.tolist():
-        counts[names[domain]] += 1
-    if "mixed" not in bundle.manifest.domains and not counts["mixed"]:
-        del counts["mixed"]
-    return counts
-
-
-def _bundle_rows(bundle: Bundle, per_domain: Mapping[str, int]) -> Rows:
-    from dgdd_cli.bundle.decoding import synthesis_in_words
-
-    m = bundle.manifest
-    counted = sum(sum(classes.values()) for classes in m.source.counts.values())
-    return [
-        ("id", m.id),
-        ("method", m.method.name),
-        *((f"  {key}", value) for key, value in _flat(m.method.settings)),
-        ("images", f"{m.images.count}, {m.images.ipc} per class, {m.images.height} x {m.images.width} pixels"),
-        ("stored as", synthesis_in_words(m) or "pixels"),
-        ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),
-        ("sources", ", ".join(f"{name} ({plural(count, 'image')})" for name, count in per_domain.items())),
-        ("target", m.target or "none held out"),
-        ("seed", m.seed),
-        ("steps", m.steps),
-        ("normalise", f"mean {_figures(m.normalise.mean)}, std {_figures(m.normalise.std)} ({m.normalise.origin})"),
-        ("soft labels", "no" if bundle.soft_labels is None else bundle.labelled().labels.kind),
-        ("groups", "yes" if bundle.groups is not None else "no"),
-        ("software", ", ".join(f"{name} {version}" for name, version in m.software.items())),
-        ("device", f"{m.device.type} ({m.device.name})"),
-        ("dataset", f"{m.source.dataset}, {plural(counted, 'image')}" if counted else m.source.dataset),
-        ("fingerprint", m.source.fingerprint),
-        ("licence", m.source.licence),
-        ("citation", m.source.citation),
-    ]
-
-
-def _groups_rows(file: GroupsFile) -> Rows:
-    m = file.manifest
-    return [
-        ("id", m.id),
-        ("dataset", f"{m.dataset}, {plural(len(file), 'image')} at {m.image_size} pixels"),
-        ("groups", f"{m.groups}, found " + ("within each class" if m.per == "class" else "over the whole set")),
-        ("sizes", f"{min(m.sizes):,} to {max(m.sizes):,}: {_listed([f'{size:,}' for size in m.sizes])}"),
-        ("features", f"{m.features}, {plural(file.centroids.shape[1], 'number')} an image"),
-        ("silhouette", "not measured" if m.silhouette is None else f"{m.silhouette:.3f}"),
-        ("purity", f"{m.purity_class:.3f} by class, {m.purity_domain:.3f} by domain"),
-        ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),
-        ("domains", ", ".join(m.domains)),
-        ("seed", m.seed),
-        ("software", ", ".join(f"{name} {version}" for name, version in m.software.items())),
-        ("fingerprint", m.fingerprint),
-    ]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Nested settings as dotted keys."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", "none" if value is None else value
-
-
-def _listed(names: tuple[str, ...] | list[str], most: int = 20) -> str:
-    more = f" ... and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _figures(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.4g}" for value in values)

@@ -90,11 +90,13 @@ class Cache:
         except (OSError, DataError, ValueError, RecursionError) as error:
             if isinstance(error, FileNotFoundError | NotADirectoryError) or not os.path.lexists(path):
                 if set(path.parent.glob(f"{digest(key.choices)}-*{key.suffix}")) - {path}:
-                    self._say(logging.INFO, f"{key.title}: what is kept is of other images or software; made anew")
+                    self._say(
+                        logging.INFO, f"{key.title}: what is kept is of other images, groups or software; rebuilt"
+                    )
             elif isinstance(error, OSError):
-                self._say(logging.WARNING, f"{key.title}: {path} cannot be read ({_why(error)}); made anew")
+                self._say(logging.WARNING, f"{key.title}: {path} cannot be read ({_why(error)}); rebuilt")
             else:
-                self._say(logging.WARNING, f"{key.title}: the kept file cannot be used ({_why(error)}); made anew")
+                self._say(logging.WARNING, f"{key.title}: the kept file cannot be used ({_why(error)}); rebuilt")
                 with suppress(OSError):
                     path.unlink()
             return None

@@ -97,7 +97,7 @@ def test_a_damaged_entry_is_decoded_anew_and_said_so(
         path.write_bytes({"empty": b"", "truncated": whole[:-9], "garbage": b"x" * 200, "flipped": flipped}[damage])
     again, stages = load(root, tmp_path / "cache", domains=["a"])
     assert stages["decoding"] == 1
-    assert "made anew" in caplog.text
+    assert "rebuilt" in caplog.text
     assert torch.equal(again.images, plain.images)
     if damage != "folder":
         assert path.read_bytes() == whole

@@ -149,7 +149,7 @@ def test_other_data_or_software_is_trained_anew_and_said(call, change):
     facts = {"device": {"device": "cuda"}, "software": {"software": {"torch": "0"}}}.get(change, {})
     assert call(images=images, facts=facts).cached == 0
     assert len(call.notes) == 1
-    assert "made anew" in call.notes[0]
+    assert "rebuilt" in call.notes[0]
     assert call(images=images, facts=facts).cached == 2
     assert call().cached == 2  # the earlier ones are kept beside
     assert call.notes == []
@@ -159,7 +159,7 @@ def test_scores_of_an_earlier_evaluator_are_not_used(call):
     """The first one could train a repeat on the images of another."""
     call(facts={"evaluator": 1})
     assert call().cached == 0
-    assert "made anew" in call.notes[0]
+    assert "rebuilt" in call.notes[0]
 
 
 def test_the_epochs_of_the_ceiling_do_not_concern_other_baselines(call):
@@ -207,7 +207,7 @@ def test_a_file_that_was_tampered_with_is_not_believed(call, damage):
     assert again.cached == 1
     assert same(first, again)
     assert len(call.warnings) == 1
-    assert "made anew" in call.warnings[0]
+    assert "rebuilt" in call.warnings[0]
     assert call(repeats=2).cached == 2  # it was written anew
 
 

@@ -156,7 +156,7 @@ def test_clusters_are_kept_apart_by_images_number_and_seed(shapes: Build, tmp_pa
     other = some(dataset, torch.arange(len(dataset)) > 0)
     for data, spec, seed in ((dataset, "kmeans:3", 0), (dataset, "kmeans:1", 0), (dataset, "kmeans:3", 1)):
         find(data, spec, tmp_path, seed)
-    assert "made anew" not in caplog.text
+    assert "rebuilt" not in caplog.text
     assert find(other, "kmeans:3", tmp_path).assignments.shape == (len(other),)
     find(dataset.only(("cyan", "amber", "blue")), "kmeans:3", tmp_path)
     assert len(list((tmp_path / "groups").iterdir())) == 5

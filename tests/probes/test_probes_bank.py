@@ -203,7 +203,7 @@ def test_processes_share_a_bank_that_the_bound_does_not_hold(tmp_path: Path) -> 
     for worker in workers:
         _, err = worker.communicate(timeout=120)
         assert worker.returncode == 0, err.decode()
-        assert b"made anew" not in err
+        assert b"rebuilt" not in err
 
 
 # What is computed of a source set.
@@ -270,7 +270,9 @@ def test_other_images_are_noticed_and_their_bank_is_kept_beside(shapes, cache, s
         assert not caplog.records
         changed = probes_of(other, cache)
         (said,) = caplog.records
-        assert said.getMessage() == "the probe bank of blue: what is kept is of other images or software; made anew"
+        assert (
+            said.getMessage() == "the probe bank of blue: what is kept is of other images, groups or software; rebuilt"
+        )
         assert same(first, probes_of(dataset, cache))
         assert same(changed, probes_of(other, cache))
     assert not same(first, changed)
