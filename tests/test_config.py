@@ -228,3 +228,9 @@ def test_a_file_whose_tables_are_none_is_refused(text, tmp_path):
     file.write_text(text)
     with pytest.raises(UsageError, match="recipe"):
         resolve({"dataset": "digits"}, file=file)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "[nan]", "2026-01-01"])
+def test_a_setting_that_no_manifest_can_hold_is_refused_at_once(value):
+    with pytest.raises(UsageError, match="labels"):
+        resolve({"dataset": "digits"}, assignments=["labels.name=mine", f"labels.depth={value}"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from dgdd_cli.config.settings import Name, NotNegative, Positive, Precision, Settings
+from dgdd_cli.text import canonical_json
 
 
 class Initialisation(Settings):
@@ -16,15 +17,21 @@ class Initialisation(Settings):
 
 
 class Registered(Settings):
-    """The name of something in a registry, with settings that it knows itself."""
+    """The name of something in a registry, with settings that it knows itself: values that a manifest can hold."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     name: Name
 
     @property
     def settings(self) -> dict[str, Any]:
         return dict(self.__pydantic_extra__ or {})
+
+    @model_validator(mode="after")
+    def _fits_a_manifest(self) -> Self:
+        canonical_json(self.settings)
+        return self
 
 
 class Synthesis(Registered):
