@@ -179,12 +179,14 @@ def evaluate(
     from dgdd_cli.evaluation.record import gate_failures, headline
     from dgdd_cli.evaluation.run import Request, evaluate_bundles
     from dgdd_cli.evaluation.trainers import protocol_of
+    from dgdd_cli.runtime.context import Context
     from dgdd_cli.runtime.device import choose_device
     from dgdd_cli.runtime.memory import keep_freed_memory
 
     protocol = protocol_of(**settings)
     chosen = choose_device(device or "auto")
     keep_freed_memory()
+    cache = cache_from(cache_dir)
     request = Request(
         bundles=[path.expanduser() for path in bundles],
         protocol=protocol,
@@ -196,14 +198,14 @@ def evaluate(
         groups=groups,
         corruptions=_list(corruptions),
         repeats=repeats,
-        seed=seed or 0,
         allow_missing_classes=allow_missing_classes,
         allow_seen=allow_seen,
         retrain_baselines=retrain_baselines,
-        reading=Reading(skip_corrupt, offline, cache_from(cache_dir)),
+        reading=Reading(skip_corrupt, offline, cache),
     )
     with output.progress() as report:
-        document = evaluate_bundles(request, chosen=chosen, progress=report, warn=output.warn, note=output.note)
+        context = Context(seed or 0, chosen.device, cache=cache, progress=report, reason=chosen.reason)
+        document = evaluate_bundles(context, request)
     failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap, allow_seen=allow_seen)
     number = f"{headline(document['results']):.4f}"
     output.result(document | {"gate_failures": failures}, human=results_table(document), quiet=number)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,9 +23,11 @@ from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.evaluation.trainers.check import check_depth, check_domains, check_labels
 from dgdd_cli.evaluation.trainings import trainings
 from dgdd_cli.networks import Network
-from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.estimate import sentence
 from dgdd_cli.runtime.precision import check_precision, computing_in
+
+log = logging.getLogger("dgdd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +54,25 @@ class _Job:
 
 
 def compare(
+    context: Context,
     contestants: Sequence[Contestant],
     targets: Mapping[str, DomainDataset],
     *,
     networks: Sequence[str],
     repeats: int,
     protocol: Protocol,
-    seed: int,
-    device: torch.device,
     groups: Mapping[str, Tensor] | None = None,
     num_groups: int = 0,
     kept: ScoreCache | None = None,
-    progress: Progress = silent,
-    note: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
     """Every contestant x network x target, each over `repeats` trainings.
 
     Repeat r starts all contestants from the same network weights and the same stream of batches and augmentations,
     so that differences between contestants are paired. `groups` holds int64 (n,) in [0, num_groups) for each target.
-    Scores of baselines are taken from `kept` where it has them for all targets, and put there otherwise. `note`
-    hears beforehand what it will take; raises UsageError where the device has no room for it.
+    Scores of baselines are taken from `kept` where it has them for all targets, and put there otherwise. Says
+    beforehand what it will take; raises UsageError where the device has no room for it.
     """
+    device = context.device
     check_precision(protocol.precision, device, setting="precision")
     check_trainable(contestants, networks, repeats, protocol)
     jobs, image_size = [], next(iter(targets.values())).image_size
@@ -105,22 +106,21 @@ def compare(
     def tick(images: int) -> None:
         nonlocal done
         done += images
-        progress("evaluate", done, total)
+        context.progress("evaluate", done, total)
 
     with computing_in(protocol.precision, device):
-        announce([_work_of(job) for job in jobs], targets, protocol, device, note)
+        announce(context, [_work_of(job) for job in jobs], targets, protocol)
         tests = resident({target: dataset.images for target, dataset in targets.items()}, device)
         tick(0)
         for job in jobs:
             for repeat, trained in trainings(
+                context,
                 job.contestant,
                 job.network,
                 job.missing,
                 job.how,
                 protocol,
                 num_classes=len(next(iter(targets.values())).class_names),
-                seed=seed,
-                device=device,
                 tick=tick,
             ):
                 job.found[repeat] = scores_of(job, repeat, trained)
@@ -139,22 +139,17 @@ def compare(
     ]
 
 
-def announce(
-    works: Sequence[Work],
-    targets: Mapping[str, DomainDataset],
-    protocol: Protocol,
-    device: torch.device,
-    note: Callable[[str], None],
-) -> None:
+def announce(context: Context, works: Sequence[Work], targets: Mapping[str, DomainDataset], protocol: Protocol) -> None:
     """Say what trainings and tests will take. Raises UsageError where the device has no room for them."""
     works = [work for work in works if work.trainings]
     if not works:
         return
+    device = context.device
     first, tests = next(iter(targets.values())), sum(map(len, targets.values()))
     classes, size = len(first.class_names), first.image_size
     require_room_to_evaluate(works, protocol, classes=classes, image_size=size, tests=tests, device=device)
     estimate = estimate_evaluation(works, protocol, classes=classes, image_size=size, tests=tests, device=device)
-    note(sentence(estimate, device))
+    log.info("%s", sentence(estimate, device))
 
 
 def _work_of(job: _Job) -> Work:

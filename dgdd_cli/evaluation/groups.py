@@ -16,8 +16,7 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.errors import UsageError
 from dgdd_cli.groups.find import NAMED, find_groups
 from dgdd_cli.groups.kept import Kind, kept_groups
-from dgdd_cli.progress import Progress
-from dgdd_cli.storage.cache import Cache
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.text import plural
 
 CLUSTER_SEED = 0  # the clusters belong to the images, not to a run: --seed does not move them
@@ -51,13 +50,7 @@ class TargetGroups:
         return hashlib.sha256(names + b"\0" + places[self.members[target]].numpy().tobytes()).hexdigest()
 
 
-def groups_of(
-    spec: str,
-    targets: Mapping[str, DomainDataset],
-    *,
-    cache: Cache | None,
-    progress: Progress,
-) -> TargetGroups:
+def groups_of(context: Context, spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
     """The groups that `spec` names: domain, class-domain, kmeans:K (of each target by itself) or a groups file.
 
     `targets` are sets of one domain each, by its name. Clusters are made once and kept in the cache: the
@@ -65,8 +58,8 @@ def groups_of(
     file that is invalid or belongs to other images.
     """
     if spec.partition(":")[0] == "kmeans":
-        return _clusters(spec, targets, cache, progress)
-    found = find_groups(joined(targets), spec, seed=0, cache=None, progress=progress)  # nothing is drawn
+        return _clusters(context, spec, targets)
+    found = find_groups(joined(targets), spec, seed=0, cache=None, progress=context.progress)  # nothing is drawn
     sizes = [len(dataset) for dataset in targets.values()]
     files = {} if spec in NAMED else {"all": spec}
     return TargetGroups(spec, found.names, dict(zip(targets, found.assignments.split(sizes), strict=True)), files)
@@ -84,12 +77,7 @@ def check_spec(spec: str) -> None:
         )
 
 
-def _clusters(
-    spec: str,
-    targets: Mapping[str, DomainDataset],
-    cache: Cache | None,
-    progress: Progress,
-) -> TargetGroups:
+def _clusters(context: Context, spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
     number = int(spec.partition(":")[2])
     smallest = min(targets, key=lambda target: len(targets[target]))
     if number > (fewest := len(targets[smallest])) > 0:
@@ -100,7 +88,8 @@ def _clusters(
     names: list[str] = []
     members, files = {}, {}
     for target, dataset in targets.items():
-        found = kept_groups(dataset, Kind(number, "all", "pixels", CLUSTER_SEED), cache=cache, progress=progress)
+        kind = Kind(number, "all", "pixels", CLUSTER_SEED)
+        found = kept_groups(dataset, kind, cache=context.cache, progress=context.progress)
         for line in found.notes:
             log.warning("%s", line)
         members[target] = found.assignments + len(names)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.bundle.read import Bundle, load_bundle
@@ -27,18 +26,20 @@ from dgdd_cli.evaluation.contestants import (
     check_baselines,
 )
 from dgdd_cli.evaluation.corruptions import check_corruptions
-from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
+from dgdd_cli.evaluation.groups import check_spec, groups_of
 from dgdd_cli.evaluation.own_choices import check_classes, dataset_of, image_size_of, own_targets
 from dgdd_cli.evaluation.record import record, summarise
 from dgdd_cli.evaluation.score_cache import ScoreCache, common_choices, common_facts, target_facts
-from dgdd_cli.evaluation.seen import compare_with_sources, report_seen, what_was_compared
-from dgdd_cli.evaluation.targets import Target, targets_of
+from dgdd_cli.evaluation.seen import compare_with_sources, report_compared, report_seen
+from dgdd_cli.evaluation.targets import targets_of
 from dgdd_cli.evaluation.together import choose_repeats
 from dgdd_cli.evaluation.trainers import protocol_of, trainer_named
 from dgdd_cli.networks import NETWORKS
-from dgdd_cli.progress import Progress
-from dgdd_cli.runtime.device import Choice
+from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import device_name
 from dgdd_cli.runtime.precision import check_precision
+
+log = logging.getLogger("dgdd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,13 @@ class Request:
     groups: str | None = None
     corruptions: Sequence[str] = ()
     repeats: int = 5
-    seed: int = 0
     allow_missing_classes: bool = False
     allow_seen: bool = False
     retrain_baselines: bool = False
     reading: Reading = field(default_factory=Reading)
 
 
-def evaluate_bundles(
-    request: Request,
-    *,
-    chosen: Choice,
-    progress: Progress,
-    warn: Callable[[str], None],
-    note: Callable[[str], None],
-) -> dict[str, Any]:
+def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
     """The document `dgdd.evaluate/1`. Raises UsageError and DataError before anything is trained."""
     for name in request.networks:
         if name not in NETWORKS:
@@ -79,7 +72,7 @@ def evaluate_bundles(
     check_corruptions(request.corruptions)
     if request.groups is not None:
         check_spec(request.groups)
-    check_precision(request.protocol.precision, chosen.device, setting="precision")
+    check_precision(request.protocol.precision, context.device, setting="precision")
     bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
     located = locate(request.dataset or dataset_of(bundles), data_dir=request.data_dir)
     size = image_size_of(bundles)
@@ -92,48 +85,44 @@ def evaluate_bundles(
         check_classes(bundle, located.class_names, located.name)
 
     def load(domains: Sequence[str]) -> DomainDataset:
-        return read_as(request.reading, located, image_size=size, domains=domains, progress=progress)
+        return read_as(request.reading, located, image_size=size, domains=domains, progress=context.progress)
 
     targets = targets_of(
         names,
         load,
         corruptions=request.corruptions,
-        seed=request.seed,
+        seed=context.seed,
         allow_missing_classes=request.allow_missing_classes,
-        warn=warn,
     )
-    groups = _groups(request, targets, progress)
+    clean = {target.name: target.dataset for target in targets if target.corruption is None}
+    groups = None if request.groups is None else groups_of(context, request.groups, clean)
     for line in one_class(targets[0].dataset):
-        warn(line)
+        log.warning("%s", line)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
-    contestants += _baselines(request, protocol, bundles, located, chosen.device, load, warn)
+    contestants += _baselines(context, request.baselines, protocol, bundles, located, load)
     seen = compare_with_sources(contestants, targets, located, load)
-    report_seen(seen, targets, contestants, allow_seen=request.allow_seen, warn=warn)
+    report_seen(seen, targets, contestants, allow_seen=request.allow_seen)
     kept = None
-    if request.reading.cache is not None and request.baselines:
+    if context.cache is not None and request.baselines:
         kept = ScoreCache(
-            cache=request.reading.cache,
-            choices=common_choices(located.name, size, protocol, request.seed, request.groups),
-            facts=common_facts(chosen.device.type),
+            cache=context.cache,
+            choices=common_choices(located.name, size, protocol, context.seed, request.groups),
+            facts=common_facts(context.device.type),
             targets={target.key: target_facts(target, groups) for target in targets},
             retrain=request.retrain_baselines,
         )
     results = compare(
+        context,
         contestants,
         {target.key: target.dataset for target in targets},
         networks=request.networks,
         repeats=request.repeats,
         protocol=protocol,
-        seed=request.seed,
-        device=chosen.device,
         groups=None if groups is None else {target.key: groups.members[target.name] for target in targets},
         num_groups=0 if groups is None else len(groups.names),
         kept=kept,
-        progress=progress,
-        note=note,
     )
-    for line in what_was_compared(seen, contestants):
-        note(line)
+    report_compared(seen, contestants)
     by_key = {target.key: target for target in targets}
     records = [
         record(
@@ -151,75 +140,54 @@ def evaluate_bundles(
         "image_size": size,
         "protocol": protocol.model_dump(mode="json", exclude_none=True),
         "repeats": request.repeats,
-        "seed": request.seed,
+        "seed": context.seed,
         "device": {
-            "type": chosen.device.type,
-            "name": chosen.name,
-            "reason": chosen.reason,
+            "type": context.device.type,
+            "name": device_name(context.device),
+            "reason": context.reason,
             "repeats": {
-                name: asdict(choose_repeats(name, protocol, chosen.device, request.repeats, image_size=size))
+                name: asdict(choose_repeats(name, protocol, context.device, request.repeats, image_size=size))
                 for name in request.networks
             },
         },
         "results": records,
         "summary": summarise(records),
     }
-    skipped = [
-        {"file": name, "reason": reason}
-        for target in targets
-        if target.corruption is None
-        for name, reason in target.dataset.skipped_files
-    ]
+    skipped = [{"file": name, "reason": reason} for dataset in clean.values() for name, reason in dataset.skipped_files]
     if skipped:
         document["skipped_files"] = skipped
     return document if groups is None else document | {"groups": {"spec": groups.spec, "files": dict(groups.files)}}
 
 
-def _groups(
-    request: Request,
-    targets: Sequence[Target],
-    progress: Progress,
-) -> TargetGroups | None:
-    if request.groups is None:
-        return None
-    return groups_of(
-        request.groups,
-        {target.name: target.dataset for target in targets if target.corruption is None},
-        cache=request.reading.cache,
-        progress=progress,
-    )
-
-
 def _baselines(
-    request: Request,
+    context: Context,
+    names: Sequence[str],
     protocol: Protocol,
     bundles: Sequence[Bundle],
     located: Located,
-    device: torch.device,
     load: Callable[[Sequence[str]], DomainDataset],
-    warn: Callable[[str], None],
 ) -> list[Contestant]:
     """Each baseline once for every source set and budget among the bundles."""
     found: dict[str, Contestant] = {}
     sources: dict[tuple[str, ...], DomainDataset] = {}
-    for bundle in bundles if request.baselines else []:
+    for bundle in bundles if names else []:
         manifest = bundle.manifest
         if manifest.domains not in sources:
             sources[manifest.domains] = load(manifest.domains)
             for line in check_shared(sources[manifest.domains]):
-                warn(line)
+                log.warning("%s", line)
         source = sources[manifest.domains]
         if source.fingerprint() != manifest.source.fingerprint:
-            warn(f"{bundle.path} was distilled from another copy of {located.name} than the baselines use")
-        for name in request.baselines:
+            log.warning("%s was distilled from another copy of %s than the baselines use", bundle.path, located.name)
+        for name in names:
             contestant = baseline_contestant(
                 name,
                 source,
                 ipc=manifest.images.ipc,
-                seed=request.seed,
+                seed=context.seed,
                 normalisation=bundle_normalisation(bundle),
                 protocol=protocol,
-                device=device,
+                device=context.device,
             )
             found.setdefault(contestant.name, contestant)
     return list(found.values())

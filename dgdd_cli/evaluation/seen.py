@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.targets import Target
 from dgdd_cli.text import plural
+
+log = logging.getLogger("dgdd")
 
 UNSEEN = "unseen domain"
 PARTLY = "partly seen (shared images)"
@@ -132,7 +135,6 @@ def report_seen(
     contestants: Sequence[Contestant],
     *,
     allow_seen: bool,
-    warn: Callable[[str], None],
 ) -> None:
     """Warn of targets that are no unseen ones though no source has their name.
 
@@ -151,11 +153,11 @@ def report_seen(
                 files = f" ({listed(seen.files)})" if seen.files else ""
                 warnings.setdefault(_some(target, seen), f"of {contestant.name}{files}: it is reported as partly seen")
     for line, outcome in warnings.items():
-        warn(f"{line} {outcome}")
+        log.warning("%s %s", line, outcome)
 
 
-def what_was_compared(found: Mapping[tuple[str, str], Seen], contestants: Sequence[Contestant]) -> list[str]:
-    """One line for the sources whose images were compared with targets, and one for each set of other sources."""
+def report_compared(found: Mapping[tuple[str, str], Seen], contestants: Sequence[Contestant]) -> None:
+    """Note, one line for the sources whose images were compared with targets, and one for each set of other sources."""
     by_image: dict[str, None] = {}
     as_a_whole: dict[tuple[str, ...], str] = {}  # with the first contestant of which that holds
     for contestant in contestants:
@@ -165,12 +167,14 @@ def what_was_compared(found: Mapping[tuple[str, str], Seen], contestants: Sequen
             by_image |= dict.fromkeys(seen.by_image)
             if rest := tuple(source for source in contestant.sources if source not in seen.by_image):
                 as_a_whole.setdefault(rest, name)
-    lines = [f"targets compared image by image with the sources {', '.join(by_image)}"] if by_image else []
-    return lines + [
-        f"targets compared as whole domains only with the sources {', '.join(rest)} of {name}: "
-        "what it was made from is not at hand"
-        for rest, name in as_a_whole.items()
-    ]
+    if by_image:
+        log.info("targets compared image by image with the sources %s", ", ".join(by_image))
+    for rest, name in as_a_whole.items():
+        log.info(
+            "targets compared as whole domains only with the sources %s of %s: what it was made from is not at hand",
+            ", ".join(rest),
+            name,
+        )
 
 
 def _every(target: Target, seen: Seen) -> str:

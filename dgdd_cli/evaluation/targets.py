@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,8 @@ from dgdd_cli.data.hold_out import missing_classes
 from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.corruptions import CORRUPTIONS
 from dgdd_cli.runtime.seeds import stream
+
+log = logging.getLogger("dgdd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,6 @@ def targets_of(
     corruptions: Sequence[str],
     seed: int,
     allow_missing_classes: bool,
-    warn: Callable[[str], None],
 ) -> list[Target]:
     """The targets in the order named, each once, followed by its corrupted copies.
 
@@ -43,7 +45,7 @@ def targets_of(
     found = []
     for name in dict.fromkeys(names):
         dataset = load((name,))
-        _check_classes(dataset, allow_missing_classes, warn)
+        _check_classes(dataset, allow_missing_classes)
         clean = Target(name, dataset, dataset.domain_fingerprints()[name])
         copies = [corrupted(clean, corruption, seed) for corruption in dict.fromkeys(corruptions)]
         found += [clean, *copies]
@@ -57,11 +59,11 @@ def corrupted(clean: Target, corruption: str, seed: int) -> Target:
     return replace(clean, dataset=replace(clean.dataset, images=images), corruption=corruption)
 
 
-def _check_classes(test: DomainDataset, allow_missing_classes: bool, warn: Callable[[str], None]) -> None:
+def _check_classes(test: DomainDataset, allow_missing_classes: bool) -> None:
     for line in test.notes:
-        warn(line)
+        log.warning("%s", line)
     if missing := missing_classes(test):
         message = f"the target {test.domain_names[0]!r} has no image of: {', '.join(missing)}"
         if not allow_missing_classes:
             raise DataError(message, hint="--allow-missing-classes leaves these classes out of the figures")
-        warn(message)
+        log.warning("%s", message)

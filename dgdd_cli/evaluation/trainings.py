@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
-
 from dgdd_cli.config import Protocol
 from dgdd_cli.evaluation.contestant import Contestant, TrainingSet
 from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.together import Repeats, train_together
 from dgdd_cli.evaluation.train import train
 from dgdd_cli.networks import Network, build
-from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.context import Context
 
 
 def trainings(
+    context: Context,
     contestant: Contestant,
     name: str,
     repeats: Sequence[int],
@@ -23,8 +22,6 @@ def trainings(
     protocol: Protocol,
     *,
     num_classes: int,
-    seed: int,
-    device: torch.device,
     tick: Callable[[int], None],
 ) -> Iterator[tuple[int, Network]]:
     """Each repeat with its trained network. `tick` hears of each training image that was seen, in portions.
@@ -35,19 +32,19 @@ def trainings(
     sets: dict[int, TrainingSet] = {}  # on the device, by the repeat that drew it
     for part in [list(repeats)] if together else [[repeat] for repeat in repeats]:
         keys = [0 if contestant.fixed else repeat for repeat in part]  # repeats of one key share one set
-        sets = {key: sets.get(key) or contestant.draw(key).to(device) for key in dict.fromkeys(keys)}
+        sets = {key: sets.get(key) or contestant.draw(key).to(context.device) for key in dict.fromkeys(keys)}
         networks = [
             build(
                 name,
                 num_classes=num_classes,
                 image_size=sets[keys[0]].images.shape[-1],
-                generator=stream(seed, "evaluation", name, repeat, "network"),
+                generator=context.stream("evaluation", name, repeat, "network"),
                 width=protocol.width,
-            ).to(device)
+            ).to(context.device)
             for repeat in part
         ]
         chances = [
-            Chance(*(stream(seed, "evaluation", name, repeat, use) for use in ("training", "trainer")))
+            Chance(*(context.stream("evaluation", name, repeat, use) for use in ("training", "trainer")))
             for repeat in part
         ]
 

@@ -22,6 +22,7 @@ class Context:
     ranks: Ranks = ALONE
     cache: Cache | None = None
     progress: Progress = silent
+    reason: str = "asked for"  # why this device
 
     def stream(self, *names: str | int) -> torch.Generator:
         """The generator of this run's seed under a path of names."""

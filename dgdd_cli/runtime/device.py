@@ -19,13 +19,20 @@ class Choice:
     reason: str
 
 
+def device_name(device: torch.device) -> str:
+    """What a record calls a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU" if device.type == "cpu" else "Apple GPU"
+
+
 def choose_device(asked: str) -> Choice:
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` as a device; UsageError when it is not there: never a silent CPU run."""
     asked = asked.lower()
     if asked == "auto":
         if torch.cuda.is_available():
             return _cuda(torch.device("cuda"), "CUDA is available")
-        return Choice(torch.device("cpu"), _processor(), "no CUDA device was found")
+        return Choice(device := torch.device("cpu"), device_name(device), "no CUDA device was found")
     try:
         device = torch.device(asked)
     except RuntimeError as error:
@@ -41,7 +48,7 @@ def choose_device(asked: str) -> Choice:
         raise UsageError("device 'mps' was asked for, but Metal is not available", hint="--device cpu")
     if device.type not in ("cpu", "mps"):
         raise UsageError(f"device {asked!r} is not supported", hint="--device auto, cpu, cuda, cuda:0 or mps")
-    return Choice(device, _processor() if device.type == "cpu" else "Apple GPU", "asked for")
+    return Choice(device, device_name(device), "asked for")
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -55,8 +62,4 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def _cuda(device: torch.device, reason: str) -> Choice:
-    return Choice(device, torch.cuda.get_device_name(device), reason)
-
-
-def _processor() -> str:
-    return f"{platform.machine()} CPU"
+    return Choice(device, device_name(device), reason)

@@ -38,6 +38,7 @@ from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.state import State
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import choose_device
 from dgdd_cli.runtime.memory import keep_freed_memory
 from dgdd_cli.synthesis.labels import Labels
@@ -98,13 +99,12 @@ def judge_of(source: DomainDataset, target: DomainDataset, options: argparse.Nam
         stored = TrainingSet(to_bytes(images).cpu(), Labels("hard", labels), torch.full_like(labels, -1))
         contestant = replace(real, name="snapshot", method="snapshot", draw=lambda repeat: stored)
         (result,) = compare(
+            Context(device=device),
             [contestant],
             {target.domain_names[0]: target},
             networks=["convnet"],
             repeats=options.repeats,
             protocol=protocol,
-            seed=0,
-            device=device,
         )
         return statistics.fmean(score.accuracy for score in result.scores)
 

@@ -25,6 +25,7 @@ from dgdd_cli.data.load import read
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import Choice, choose_device
 from dgdd_cli.runtime.memory import keep_freed_memory
 
@@ -102,13 +103,12 @@ def evaluation(
     targets = {target.domain_names[0]: target}
 
     return lambda: compare(
+        Context(device=chosen.device),
         [contestant],
         targets,
         networks=[options.network],
         repeats=repeats,
         protocol=protocol,
-        seed=0,
-        device=chosen.device,
     )
 
 

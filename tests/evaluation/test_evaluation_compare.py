@@ -19,6 +19,7 @@ from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import gate_failures, headline, record, summarise
 from dgdd_cli.evaluation.targets import Target
 from dgdd_cli.methods.complete import complete
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.seeds import stream
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
@@ -51,13 +52,12 @@ def test_contestants_with_the_same_images_get_the_same_scores(shapes):
     dataset = shapes(per_cell=2)
     entries = [contestant("a", dataset), contestant("b", dataset)]
     first, second = compare(
+        Context(),
         entries,
         {"cyan": dataset.only(["cyan"])},
         networks=["convnet"],
         repeats=2,
         protocol=PROTOCOL,
-        seed=0,
-        device=torch.device("cpu"),
     )
     assert [s.accuracy for s in first.scores] == [s.accuracy for s in second.scores]
     assert [s.ece for s in first.scores] == [s.ece for s in second.scores]

@@ -71,7 +71,6 @@ def test_a_copy_depends_on_the_seed_and_its_domain_alone(shapes):
             corruptions=["noise", "invert"],
             seed=seed,
             allow_missing_classes=False,
-            warn=lambda line: None,
         )
 
     both, alone, other = targets(["amber", "cyan"], 0), targets(["cyan"], 0), targets(["cyan"], 1)

@@ -19,6 +19,7 @@ from dgdd_cli.evaluation.together import train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
 from dgdd_cli.networks import build
+from dgdd_cli.runtime.context import Context
 
 EVERY = "_".join(name for name in OPERATIONS if name != "identity")
 META = torch.device("meta")  # holds no values: whatever reads one back raises
@@ -161,13 +162,12 @@ def test_a_comparison_moves_its_test_images_once(shapes, monkeypatch):
     )
     targets = {name: source.only([name]) for name in ("amber", "cyan")}
     compare_module.compare(
+        Context(),
         [contestant],
         targets,
         networks=["convnet"],
         repeats=3,
         protocol=protocol,
-        seed=0,
-        device=torch.device("cpu"),
     )
     assert len(seen) == 6
     assert len({own.data_ptr() for own in seen}) == 2

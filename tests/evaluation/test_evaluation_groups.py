@@ -17,17 +17,17 @@ from dgdd_cli.evaluation.record import record_groups, summarise_groups
 from dgdd_cli.groups.file import read_groups
 from dgdd_cli.groups.grouping import group_dataset
 from dgdd_cli.groups.kept import write_grouping
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.storage.cache import Cache
 
 
-def listening(folder: Path | None) -> dict:
-    return {"cache": None if folder is None else Cache(folder), "progress": silent}
+def under(folder: Path | None) -> Context:
+    return Context(cache=None if folder is None else Cache(folder))
 
 
-def clusters_of(dataset, number: int, *, cache, progress):
+def clusters_of(context: Context, dataset, number: int):
     """The clusters that `kmeans:number` gives a target, and where they are kept."""
-    found = groups_of(f"kmeans:{number}", {"it": dataset}, cache=cache, progress=progress)
+    found = groups_of(context, f"kmeans:{number}", {"it": dataset})
     return SimpleNamespace(
         assignments=found.members["it"],
         number=len(found.names),
@@ -41,10 +41,10 @@ def targets_of(dataset, *names: str) -> dict:
 
 def test_domains_and_cells(shapes):
     targets = targets_of(shapes(per_cell=4), "cyan", "amber")
-    domains = groups_of("domain", targets, **listening(None))
+    domains = groups_of(under(None), "domain", targets)
     assert domains.names == ("cyan", "amber")
     assert [m.unique().tolist() for m in domains.members.values()] == [[0], [1]]
-    cells = groups_of("class-domain", targets, **listening(None))
+    cells = groups_of(under(None), "class-domain", targets)
     assert len(cells.names) == 6
     for target, dataset in targets.items():
         named = [cells.names[g] for g in cells.members[target].tolist()]
@@ -54,7 +54,7 @@ def test_domains_and_cells(shapes):
 def test_clusters_are_made_once_and_used_again(shapes, tmp_path, caplog):
     caplog.set_level(logging.INFO, "dgdd")
     targets = targets_of(shapes(), "cyan", "amber")
-    first = groups_of("kmeans:3", targets, **listening(tmp_path))
+    first = groups_of(under(tmp_path), "kmeans:3", targets)
     assert len(first.names) == 6
     assert [m.unique().tolist() for m in first.members.values()] == [[0, 1, 2], [3, 4, 5]]
     assert ["made, and kept in" in line for line in caplog.messages] == [True, True]
@@ -63,7 +63,7 @@ def test_clusters_are_made_once_and_used_again(shapes, tmp_path, caplog):
         offset = int(first.members[target].min())
         assert torch.equal(first.members[target] - offset, expected)
         assert torch.equal(read_groups(first.files[target]).groups, expected)
-    again = groups_of("kmeans:3", dict(reversed(targets.items())), **listening(tmp_path))
+    again = groups_of(under(tmp_path), "kmeans:3", dict(reversed(targets.items())))
     assert ["those kept in" in line for line in caplog.messages[2:]] == [True, True]
     assert torch.equal(again.members["cyan"] - 3, first.members["cyan"])
     assert {record.levelno for record in caplog.records} == {logging.INFO}
@@ -87,11 +87,11 @@ def test_the_digest_says_which_images_are_in_which_group():
 def test_the_kept_clusters_are_what_is_used(shapes, tmp_path):
     """A kept file is read, not made again: other assignments in it come back."""
     dataset = shapes().only(["cyan"])
-    path = clusters_of(dataset, 3, **listening(tmp_path)).path
+    path = clusters_of(under(tmp_path), dataset, 3).path
     found = group_dataset(dataset, groups=3)
     moved = (found.assignments + 1) % 3
     write_grouping(path, dataset, replace(found, assignments=moved), seed=0, overwrite=True)
-    assert torch.equal(clusters_of(dataset, 3, **listening(tmp_path)).assignments, moved)
+    assert torch.equal(clusters_of(under(tmp_path), dataset, 3).assignments, moved)
 
 
 def per_of(damage: str) -> str:
@@ -101,7 +101,7 @@ def per_of(damage: str) -> str:
 @pytest.mark.parametrize("damage", ["garbage", "other images", "another seed", "per class", "empty", "folder"])
 def test_kept_clusters_that_do_not_fit_are_rebuilt_and_said_so(shapes, tmp_path, damage, caplog):
     dataset = shapes().only(["cyan"])
-    made = clusters_of(dataset, 3, **listening(tmp_path))
+    made = clusters_of(under(tmp_path), dataset, 3)
     if damage in ("garbage", "empty"):
         made.path.write_bytes(b"\xff" * 100 if damage == "garbage" else b"")
     elif damage == "folder":
@@ -111,7 +111,7 @@ def test_kept_clusters_that_do_not_fit_are_rebuilt_and_said_so(shapes, tmp_path,
         other = shapes().only(["blue"]) if damage == "other images" else dataset
         found = group_dataset(other, groups=2 if damage == "per class" else 3, per=per_of(damage))
         write_grouping(made.path, other, found, seed=int(damage == "another seed"), overwrite=True)
-    again = clusters_of(dataset, 3, **listening(tmp_path))
+    again = clusters_of(under(tmp_path), dataset, 3)
     assert torch.equal(again.assignments, made.assignments)
     assert "the 3 clusters of cyan: the kept file cannot be used" in caplog.messages[0]
     if damage != "folder":
@@ -120,24 +120,24 @@ def test_kept_clusters_that_do_not_fit_are_rebuilt_and_said_so(shapes, tmp_path,
 
 def test_other_images_have_other_clusters(shapes, tmp_path):
     dataset = shapes().only(["cyan"])
-    first = clusters_of(dataset, 3, **listening(tmp_path))
-    changed = clusters_of(replace(dataset, images=255 - dataset.images), 3, **listening(tmp_path))
+    first = clusters_of(under(tmp_path), dataset, 3)
+    changed = clusters_of(under(tmp_path), replace(dataset, images=255 - dataset.images), 3)
     assert first.path != changed.path
     assert first.path.exists()
-    assert clusters_of(dataset, 2, **listening(tmp_path)).path != first.path
+    assert clusters_of(under(tmp_path), dataset, 2).path != first.path
 
 
 def test_clusters_of_another_torch_are_not_taken(shapes, tmp_path, monkeypatch, caplog):
     dataset = shapes().only(["cyan"])
-    first = clusters_of(dataset, 3, **listening(tmp_path))
+    first = clusters_of(under(tmp_path), dataset, 3)
     monkeypatch.setattr("torch.__version__", "0.0")
-    assert clusters_of(dataset, 3, **listening(tmp_path)).path != first.path
+    assert clusters_of(under(tmp_path), dataset, 3).path != first.path
     assert "cannot be used" not in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_no_failure(shapes, tmp_path, caplog):
     (tmp_path / "groups").write_text("a file where the folder should be")
-    found = clusters_of(shapes().only(["cyan"]), 3, **listening(tmp_path))
+    found = clusters_of(under(tmp_path), shapes().only(["cyan"]), 3)
     assert (found.number, found.path) == (3, None)
     assert "the 3 clusters of cyan cannot be kept" in caplog.text
 
@@ -150,7 +150,7 @@ def test_a_groups_file_must_be_of_these_images(shapes, tmp_path):
     found = group_dataset(together, groups=4, per="class")
     path = tmp_path / "g.safetensors"
     write_grouping(path, together, found, seed=0, overwrite=False)
-    groups = groups_of(str(path), targets, **listening(None))
+    groups = groups_of(under(None), str(path), targets)
     assert groups.names[0] == "bar cluster 1"
     assert len(groups.names) == len(found.sizes)
     assert torch.equal(torch.cat(list(groups.members.values())), found.assignments)
@@ -160,7 +160,7 @@ def test_a_groups_file_must_be_of_these_images(shapes, tmp_path):
         targets_of(dataset, "cyan", "blue"),
     ):
         with pytest.raises(DataError, match="these groups were made for"):
-            groups_of(str(path), wrong, **listening(None))
+            groups_of(under(None), str(path), wrong)
 
 
 @pytest.mark.parametrize("spec", ["domian", "kmeans", "kmeans:0", "kmeans:-1", "kmeans:x", "kmeans:" + "9" * 500, ""])
@@ -175,13 +175,13 @@ def test_more_clusters_than_images_of_the_smallest_target(shapes, tmp_path):
     fewer = targets["cyan"]
     targets["cyan"] = replace(fewer, images=fewer.images[:7], labels=fewer.labels[:7], domains=fewer.domains[:7])
     with pytest.raises(UsageError, match="8 clusters are more than the 7 images of 'cyan'") as caught:
-        groups_of("kmeans:8", targets, **listening(tmp_path))
+        groups_of(under(tmp_path), "kmeans:8", targets)
     hint = caught.value.hint
     assert hint == "--groups kmeans:7 or fewer"  # nothing else that evaluate would not take
     assert list(tmp_path.iterdir()) == []
     taken = hint.split()[1]
     check_spec(taken)
-    assert len(groups_of(taken, targets, **listening(tmp_path)).names) == 14
+    assert len(groups_of(under(tmp_path), taken, targets).names) == 14
 
 
 def score_of(*shares: float) -> Score:

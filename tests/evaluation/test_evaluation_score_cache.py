@@ -16,6 +16,7 @@ from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.groups import TargetGroups
 from dgdd_cli.evaluation.score_cache import ScoreCache, common_choices, common_facts, target_facts
 from dgdd_cli.evaluation.targets import Target
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import canonical_json
 
@@ -57,13 +58,12 @@ class Call:
         with self.patch.context() as patched:
             patched.setattr(trainings, "train", spy)
             (result,) = compare(
+                Context(seed),
                 [contestant],
                 {"cyan": target},
                 networks=["convnet"],
                 repeats=repeats,
                 protocol=protocol,
-                seed=seed,
-                device=torch.device("cpu"),
                 groups=groups.members,
                 num_groups=2,
                 kept=ScoreCache(
@@ -79,7 +79,9 @@ class Call:
 
     @property
     def notes(self) -> list[str]:
-        return [record.getMessage() for record in self.log.records if record.levelno == logging.INFO]
+        """What was said of the cache; the estimate, which every comparison begins with, is left out."""
+        said = [record.getMessage() for record in self.log.records if record.levelno == logging.INFO]
+        return [line for line in said if not line.startswith("about ")]
 
     @property
     def warnings(self) -> list[str]:

@@ -15,6 +15,7 @@ from dgdd_cli.evaluation.together import Repeats, choose_repeats, train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
 from dgdd_cli.networks import build
+from dgdd_cli.runtime.context import Context
 
 REPEATS = 3
 
@@ -88,13 +89,12 @@ def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer, precision):
             "balanced-random", source, ipc=6, seed=0, normalisation=source.normalisation, protocol=protocol
         )
         (result,) = compare(
+            Context(device=torch.device(device)),
             [contestant],
             {"cyan": source.only(["cyan"])},
             networks=["convnet"],
             repeats=3,
             protocol=protocol,
-            seed=0,
-            device=torch.device(device),
         )
         found.append([score.loss_cvar for score in result.scores])
     assert found[1] == pytest.approx(found[0], rel=MOVES[precision])
@@ -143,14 +143,12 @@ def test_a_comparison_gives_the_same_scores_either_way(shapes, monkeypatch):
     def scores():
         reached: list[int] = []
         (result,) = compare(
+            Context(progress=lambda stage, done, total, figures=None: reached.append(done)),
             [contestant],
             {"cyan": source.only(["cyan"])},
             networks=["convnet"],
             repeats=3,
             protocol=protocol,
-            seed=0,
-            device=torch.device("cpu"),
-            progress=lambda stage, done, total, figures=None: reached.append(done),
         )
         assert reached[-1] == 3 * 3 * 12
         return result.scores

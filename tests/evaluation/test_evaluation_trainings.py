@@ -11,6 +11,7 @@ from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.together import Repeats
 from dgdd_cli.evaluation.trainings import trainings
+from dgdd_cli.runtime.context import Context
 
 REPEATS = 10
 
@@ -39,14 +40,13 @@ def trained_on(contestant: Contestant, mode: str, monkeypatch, repeats=range(REP
     monkeypatch.setattr(module, "train", alone)
     monkeypatch.setattr(module, "train_together", together)
     done = trainings(
+        Context(),
         contestant,
         "convnet",
         list(repeats),
         Repeats(mode, "asked for"),
         Protocol(width=1),
         num_classes=3,
-        seed=0,
-        device=torch.device("cpu"),
         tick=lambda images: None,
     )
     assert [repeat for repeat, _ in done] == list(repeats)

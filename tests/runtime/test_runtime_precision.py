@@ -22,6 +22,7 @@ from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.groups.grouping import group_dataset
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes.shares import shares_of
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.identity import differences
 from dgdd_cli.runtime.precision import check_precision, computing_in
@@ -98,7 +99,7 @@ def test_an_evaluation_computes_in_its_precision(shapes, everywhere, watched, pr
         "random", source, ipc=1, seed=0, normalisation=source.normalisation, protocol=protocol
     )
     targets = {"cyan": source.only(["cyan"])}
-    compare([contestant], targets, networks=["convnet"], repeats=1, protocol=protocol, seed=0, device=CPU)
+    compare(Context(), [contestant], targets, networks=["convnet"], repeats=1, protocol=protocol)
     assert len(watched) >= 3
     assert [place for place in watched if place != expected(precision)] == []
     assert switches() == before
