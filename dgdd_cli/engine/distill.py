@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +19,10 @@ from dgdd_cli.methods.begin import begun, check_tensors, initial_state
 from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.methods.estimate import announce
 from dgdd_cli.methods.memory import sizes_of
-from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import Descent, State
-from dgdd_cli.progress import Progress, silent
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
-from dgdd_cli.runtime.ranks import ALONE, Ranks
-from dgdd_cli.storage.cache import Cache
 from dgdd_cli.synthesis.labelling import label
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.parameterisation import training_images
@@ -51,52 +47,45 @@ class Distilled:
 
 
 def distill(
+    context: Context,
     source: DomainDataset,
     recipe: Recipe,
     *,
     ipc: int,
-    seed: int,
-    device: torch.device,
     groups: Groups | None = None,
     state: State | None = None,
     keep: Keep | None = None,
     keep_seconds: float = 30.0,
-    kernels: str = "auto",
-    ranks: Ranks = ALONE,
-    cache: Cache | None = None,
-    progress: Progress = silent,
-    note: Callable[[str], None] = lambda line: None,
 ) -> Distilled:
     """Distil `source` to IPC images a class by projected SGD on the pixels.
 
     `recipe` must be `complete`, and `groups` are those that its risk names. `state` continues an earlier run; `keep` is
     called with the state about every `keep_seconds` (the clock decides when a checkpoint is written, never what is
     computed) and on Ctrl-C, which then raises Interrupted. With several ranks each step averages their gradients, so
-    every rank holds the same images; only the leading one should `keep`. Probe banks are kept in `cache`. `note` hears
-    what the run will take; raises UsageError where the device has no room for it. On one type of CPU the result depends
-    on nothing but the arguments; CUDA adds up in any order. The precision is that of the probes, whatever the process
-    is set to.
+    every rank holds the same images; only the leading one should `keep`. Probe banks are kept in the cache. The log
+    says what the run will take; raises UsageError where the device has no room for it. On one type of CPU the result
+    depends on nothing but the arguments; CUDA adds up in any order. The precision is that of the probes, whatever the
+    process is set to.
     """
     if recipe.surgery or recipe.risk:
-        choose(kernels, device, torch.float32)  # refuses now, not after the bank
-    elif kernels != "auto":
+        choose(context.kernels, context.device, torch.float32)  # refuses now, not after the bank
+    elif context.kernels != "auto":
         raise UsageError(
             "--kernels chooses how surgery and risks are computed: this method has neither", hint="--method sgs"
         )
     precision = recipe.probes.precision if recipe.probes else "float32"
-    with computing_in(precision, device, setting="probes.precision"):
+    with computing_in(precision, context.device, setting="probes.precision"):
         coding = parameterisation_of(recipe, source.image_size)
-        state = state or initial_state(source, recipe, ipc=ipc, seed=seed, device=device)
-        state = state.to(device)
+        state = state or initial_state(context, source, recipe, ipc=ipc)
+        state = state.to(context.device)
         check_tensors(state, coding.encode(to_unit(source.images[: coding.factor**2])))
-        parts = risk_parts(source, groups).to(device) if groups else None
+        parts = risk_parts(source, groups).to(context.device) if groups else None
         sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
-        announce(recipe, sizes, device, done=state.step, ranks=ranks.size, note=note)
+        announce(context, recipe, sizes, done=state.step)
         if recipe.matching and recipe.probes and recipe.optimiser:
-            under = Circumstances(seed, device, kernels, ranks, cache, progress)
             try:
-                steps = method_of(recipe.matching).steps(under, source, recipe, state, parts)
-                ranks.wait()
+                steps = method_of(recipe.matching).steps(context, source, recipe, state, parts)
+                context.ranks.wait()
             except KeyboardInterrupt as interrupt:
                 raise Interrupted(
                     f"interrupted before step {state.step + 1}",
@@ -107,6 +96,7 @@ def distill(
             rate = own.image_rate * ipc / 10  # the gradient of a class mean is 1/IPC an image
             descents = {name: Descent(rate, own.momentum, own.decay) for name in state.tensors} | dict(steps.descents)
             state = optimise(
+                context,
                 state,
                 steps,
                 own.steps,
@@ -114,11 +104,9 @@ def distill(
                 project=lambda moved: {**moved, **coding.project(moved)},
                 keep=keep,
                 keep_seconds=keep_seconds,
-                ranks=ranks,
-                progress=progress,
             )
     stored = {name: tensor.cpu() for name, tensor in coding.store(state.tensors).items()}
     images, owners = training_images(coding, stored)
-    labels, context = state.labels.cpu(), Context(seed, device, kernels, ranks, progress=progress)
+    labels = state.labels.cpu()
     taught = label(recipe.labels.name, recipe.labels.settings, context, source, images, labels[owners])
     return Distilled(stored, labels, state.domains.cpu(), state.step, taught)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dgdd_cli.errors import DgddError, Interrupted
 from dgdd_cli.methods.state import Descent, State, Steps, Tensors
-from dgdd_cli.progress import Progress
-from dgdd_cli.runtime.ranks import ALONE, RankLost, Ranks
+from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.ranks import RankLost
 
 REPORT_SECONDS = 0.5  # between two readings of figures
 
@@ -20,6 +20,7 @@ Keep = Callable[[State], None]
 
 
 def optimise(
+    context: Context,
     state: State,
     steps: Steps,
     total: int,
@@ -28,8 +29,6 @@ def optimise(
     project: Callable[[Tensors], Tensors],
     keep: Keep | None,
     keep_seconds: float,
-    ranks: Ranks = ALONE,
-    progress: Progress,
 ) -> State:
     """Step from `state` to step `total`: every tensor by its own descent, then to the nearest that can be stored.
 
@@ -51,10 +50,10 @@ def optimise(
             keep(safe)
 
     try:
-        progress("distil", state.step, total)
+        context.progress("distil", state.step, total)
         while state.step < total:
             found = steps.gradient(state.tensors, state.step, state.standing)
-            gradients = {name: ranks.mean(own) for name, own in found.gradients.items()}
+            gradients = {name: context.ranks.mean(own) for name, own in found.gradients.items()}
             for own in gradients.values():
                 finite = finite & (own.sum() * 0 == 0)  # infinities and NaN times 0 are NaN
             sound = sound + finite
@@ -65,7 +64,7 @@ def optimise(
                 rate = (left if how.decay == "linear" else 1.0) * how.rate
                 moved[name] = state.tensors[name] - rate * velocities[name]
             tensors = project(moved)
-            standing = ranks.mean(found.standing) if len(found.standing) else found.standing
+            standing = context.ranks.mean(found.standing) if len(found.standing) else found.standing
             # one assignment: Ctrl-C never sees half a state
             state = replace(state, step=state.step + 1, tensors=tensors, velocities=velocities, standing=standing)
             if steps.resumable(state.step):
@@ -75,7 +74,7 @@ def optimise(
                 shown = _read(sound, found.figures, first, state.step)
                 looked_at = time.monotonic()
             if look or state.step % report_every == 0:
-                progress("distil", state.step, total, shown)
+                context.progress("distil", state.step, total, shown)
             if keep and kept < safe.step < total and time.monotonic() - kept_at >= keep_seconds:
                 save()
                 kept, kept_at = safe.step, time.monotonic()

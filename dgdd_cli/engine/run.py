@@ -27,6 +27,7 @@ from dgdd_cli.groups.pseudo_domains import with_pseudo_domains
 from dgdd_cli.methods.complete import check_domains, check_groups
 from dgdd_cli.methods.state import State
 from dgdd_cli.progress import Progress
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import Choice, computes_bfloat16
 from dgdd_cli.runtime.identity import OF_A_MACHINE
 from dgdd_cli.runtime.precision import check_precision
@@ -131,20 +132,21 @@ def distil_to_bundle(
                 warn(f"no checkpoint at step {now.step}: {problem.message}")
 
         result = distill(
+            Context(
+                seed=run.seed,
+                device=chosen.device,
+                kernels=kernels,
+                ranks=ranks,
+                cache=reading.cache,
+                progress=progress,
+            ),
             styled,
             run.recipe,
             ipc=run.ipc,
-            seed=run.seed,
-            device=chosen.device,
             groups=groups,
             state=state,
             keep=keep if ranks.leads else None,
             keep_seconds=keep_seconds,
-            kernels=kernels,
-            ranks=ranks,
-            cache=reading.cache,
-            progress=progress,
-            note=note,
         )
         if not ranks.leads:
             return Finished(source, out, None)

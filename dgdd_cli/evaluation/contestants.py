@@ -14,6 +14,7 @@ from dgdd_cli.data.dataset import DomainDataset, Normalisation
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.contestant import Contestant, TrainingSet, real_images
 from dgdd_cli.probes.centroid_rows import centroid_rows
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 
@@ -44,7 +45,9 @@ def baseline_rows(
     generator = stream(seed, "baseline", name, repeat)
     if name == "kmeans":
         probes = resolve({"dataset": source.name, "method": name}).recipe.probes or Probes()
-        return centroid_rows(source, probes, ipc=ipc, seed=seed, index=repeat, generator=generator, device=device)
+        return centroid_rows(
+            Context(seed=seed, device=device), source, probes, ipc=ipc, index=repeat, generator=generator
+        )
     return (random_rows if name == "random" else balanced_rows)(source, ipc, generator)
 
 

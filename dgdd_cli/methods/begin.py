@@ -12,14 +12,14 @@ from dgdd_cli.errors import UsageError
 from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.methods.state import State, Steps, Tensors
 from dgdd_cli.probes.centroid_rows import centroid_rows
-from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_unit
 
 
-def initial_state(source: DomainDataset, recipe: Recipe, *, ipc: int, seed: int, device: torch.device) -> State:
+def initial_state(context: Context, source: DomainDataset, recipe: Recipe, *, ipc: int) -> State:
     """The synthetic set before the first step. Raises UsageError when `ipc` is above a class's images."""
-    generator = stream(seed, "initialisation")
+    generator = context.stream("initialisation")
     coding = parameterisation_of(recipe, source.image_size)
     tiles = coding.factor**2  # real images that go into a stored one
     budget = ipc * tiles
@@ -28,14 +28,19 @@ def initial_state(source: DomainDataset, recipe: Recipe, *, ipc: int, seed: int,
     elif recipe.initialisation.name == "balanced-random":
         rows = balanced_rows(source, budget, generator)
     else:
-        rows = centroid_rows(
-            source, recipe.probes or Probes(), ipc=budget, seed=seed, index=0, generator=generator, device=device
-        )
-    tensors = coding.encode(to_unit(source.images[rows]).to(device))
+        rows = centroid_rows(context, source, recipe.probes or Probes(), ipc=budget, index=0, generator=generator)
+    tensors = coding.encode(to_unit(source.images[rows]).to(context.device))
     velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     labels, domains = source.labels[rows].view(-1, tiles)[:, 0], source.domains[rows].view(-1, tiles)
     domains = torch.where((domains == domains[:, :1]).all(1), domains[:, 0], -1)  # of tiles from several domains: mixed
-    return State(0, tensors, velocities, labels.to(device), domains.to(device), torch.zeros(0, device=device))
+    return State(
+        0,
+        tensors,
+        velocities,
+        labels.to(context.device),
+        domains.to(context.device),
+        torch.zeros(0, device=context.device),
+    )
 
 
 def begun(state: State, steps: Steps) -> State:

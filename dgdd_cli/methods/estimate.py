@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -20,18 +21,19 @@ from dgdd_cli.methods.memory import (
 )
 from dgdd_cli.networks.pace import seconds_an_image
 from dgdd_cli.probes.source import VIEWS_KEPT
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.estimate import Estimate, Option, duration, each, halves, in_use, require_room, sentence
 from dgdd_cli.runtime.memory import free_memory_bytes
 from dgdd_cli.text import plural
 
+log = logging.getLogger("dgdd")
 
-def announce(
-    recipe: Recipe, sizes: Sizes, device: torch.device, *, done: int, ranks: int, note: Callable[[str], None]
-) -> None:
+
+def announce(context: Context, recipe: Recipe, sizes: Sizes, *, done: int) -> None:
     """Say what the steps after `done` will take. Raises UsageError where the device has no room for it."""
-    require_room_to_distill(recipe, sizes, device)
-    if estimate := estimate_distill(recipe, sizes, device, done=done, ranks=ranks):
-        note(sentence(estimate, device))
+    require_room_to_distill(recipe, sizes, context.device)
+    if estimate := estimate_distill(recipe, sizes, context.device, done=done, ranks=context.ranks.size):
+        log.info(sentence(estimate, context.device))
 
 
 def require_room_to_distill(recipe: Recipe, sizes: Sizes, device: torch.device) -> None:

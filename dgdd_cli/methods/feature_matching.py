@@ -12,16 +12,17 @@ from dgdd_cli.methods.capture import captured, cuda_graphs
 from dgdd_cli.methods.cells import describe_cells
 from dgdd_cli.methods.decoding import decoded, owners_in, parameterisation_of
 from dgdd_cli.methods.domain_wise import averaged_domains, domains_at_risk
-from dgdd_cli.methods.method import Circumstances, Method, tables
+from dgdd_cli.methods.method import Method, tables
 from dgdd_cli.methods.pooling import at_risk, average, uniform_standing
 from dgdd_cli.methods.risk_parts import RiskParts, split_by_domain
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
+from dgdd_cli.runtime.context import Context
 
 
 def feature_steps(
-    under: Circumstances, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
+    context: Context, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
 ) -> Steps:
     """Matching of mean features, or of samples of them, through probes that never change; fills their bank."""
     matching, probes, optimiser = tables(recipe)
@@ -29,7 +30,7 @@ def feature_steps(
     coding = parameterisation_of(recipe, source.image_size)
     owners = owners_in(coding, state)
     cells = describe_cells(
-        state.labels[owners], state.domains[owners], source.counts().to(under.device), matching.weights
+        state.labels[owners], state.domains[owners], source.counts().to(context.device), matching.weights
     )
     risk, watched = recipe.risk, parts.partition if parts else None
     if recipe.surgery:
@@ -37,29 +38,31 @@ def feature_steps(
         if risk and parts:
             pieces = split_by_domain(source, parts)
             samples = probes.reservoir or 0
-            domain_wise = domains_at_risk(matching, risk, parts, pieces, cells, samples=samples, kernels=under.kernels)
+            domain_wise = domains_at_risk(
+                matching, risk, parts, pieces, cells, samples=samples, kernels=context.kernels
+            )
             watched = pieces.partition
-        gradient = surgical_gradient(matching, recipe.surgery, cells, domain_wise, kernels=under.kernels)
+        gradient = surgical_gradient(matching, recipe.surgery, cells, domain_wise, kernels=context.kernels)
     elif risk and parts:
-        gradient = pooled_gradient(at_risk(matching, risk, parts, cells, kernels=under.kernels))
+        gradient = pooled_gradient(at_risk(matching, risk, parts, cells, kernels=context.kernels))
     else:
         gradient = pooled_gradient(average(matching, cells))
     probe_at = probe_source(
         source,
         probes,
         normalisation_of(source),
-        seed=under.seed,
+        seed=context.seed,
         steps=optimiser.steps,
-        device=under.device,
-        progress=under.progress,
+        device=context.device,
+        progress=context.progress,
         parts=watched,
         samples=probes.reservoir or 0,
         readout=matching.readout,
-        ranks=under.ranks,
-        cache=under.cache,
+        ranks=context.ranks,
+        cache=context.cache,
     )
-    if under.device.type == "cuda":
-        gradient = captured(gradient, cuda_graphs(under.device))
+    if context.device.type == "cuda":
+        gradient = captured(gradient, cuda_graphs(context.device))
     standing = uniform_standing(parts) if risk and parts and risk.name == "group-dro" else None
     look = decoded(coding, lambda images, step, standing: gradient(images, probe_at(step), standing))
     return Steps(look, standing=standing)

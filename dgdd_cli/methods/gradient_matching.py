@@ -21,15 +21,14 @@ from dgdd_cli.errors import UsageError
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.methods.decoding import Seen, decoded, owners_in, parameterisation_of
 from dgdd_cli.methods.matching_draws import MatchingDraws
-from dgdd_cli.methods.method import Circumstances, Method, tables
+from dgdd_cli.methods.method import Method, tables
 from dgdd_cli.methods.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
 from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.sample_risk import SampleRisk, sample_risks
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.networks import Backbone, blueprint, build, normalised_by
 from dgdd_cli.probes.view import image_features, make_view
-from dgdd_cli.progress import Progress, silent
-from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.runtime.transfer import module_to
 from dgdd_cli.synthesis.pixels import normalise, to_unit
@@ -47,6 +46,7 @@ class _Life:
 
 
 def gradient_matching(
+    context: Context,
     source: DomainDataset,
     labels: Tensor,
     *,
@@ -56,11 +56,6 @@ def gradient_matching(
     risk: Risk | None,
     parts: RiskParts | None,
     normalisation: Normalisation,
-    seed: int,
-    device: torch.device,
-    kernels: str = "auto",
-    ranks: Ranks = ALONE,
-    progress: Progress = silent,
 ) -> Callable[[Tensor, int, Tensor], Seen]:
     """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
 
@@ -70,6 +65,7 @@ def gradient_matching(
     on real images, in that. With `select = "kmeans"` those of the matched gradient are one of each K-means cluster, by
     the features of the first network. The weights of group-DRO accumulate within the life of a network.
     """
+    seed, device, ranks = context.seed, context.device, context.ranks
     network = blueprint(probes.network, image_size=source.image_size, width=probes.width)
     own = normalised_by(network, normalisation)
     mean, std = (torch.tensor(v, device=device) for v in (own.mean, own.std))
@@ -78,7 +74,7 @@ def gradient_matching(
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
     life: _Life | None = None
     clusters: Clusters | None = None
-    risks = [sample_risks(risk, parts, within_classes=within, kernels=kernels) for within in (True, False)]
+    risks = [sample_risks(risk, parts, within_classes=within, kernels=context.kernels) for within in (True, False)]
     if probes.select == "kmeans":
         look = make_view(source, probes.model_copy(update={"augment": "none"}), normalisation, seed, 0, device)
         clusters = cluster_strata(
@@ -86,7 +82,7 @@ def gradient_matching(
             probes.batch,
             stream(seed, "representatives"),
             lambda rows: image_features(look, real, rows.to(device)).cpu(),
-            progress,
+            context.progress,
         )
 
     def pixels(rows: Tensor) -> Tensor:
@@ -173,7 +169,7 @@ def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) 
 
 
 def gradient_steps(
-    under: Circumstances, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
+    context: Context, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
 ) -> Steps:
     """Matching of parameter gradients through networks that are trained as they go."""
     matching, probes, _ = tables(recipe)
@@ -181,6 +177,7 @@ def gradient_steps(
     assert trajectory, "a complete recipe of gradient matching has a trajectory"
     coding = parameterisation_of(recipe, source.image_size)
     gradient = gradient_matching(
+        context,
         source,
         state.labels[owners_in(coding, state)],
         matching=matching,
@@ -189,11 +186,6 @@ def gradient_steps(
         risk=recipe.risk,
         parts=parts,
         normalisation=normalisation_of(source),
-        seed=under.seed,
-        device=under.device,
-        kernels=under.kernels,
-        ranks=under.ranks,
-        progress=under.progress,
     )
     return Steps(decoded(coding, gradient), resumable=lambda step: step % trajectory.length == 0)
 

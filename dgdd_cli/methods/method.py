@@ -5,30 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from dgdd_cli.config import Matching, Optimiser, Probes, Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.state import State, Steps
-from dgdd_cli.progress import Progress
-from dgdd_cli.runtime.ranks import Ranks
-from dgdd_cli.storage.cache import Cache
+from dgdd_cli.runtime.context import Context
 
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """Under what a run takes place, whatever its method: its chances, its machine, its cache folder, its listeners."""
-
-    seed: int
-    device: torch.device
-    kernels: str
-    ranks: Ranks
-    cache: Cache | None
-    progress: Progress
-
-
-MakeSteps = Callable[[Circumstances, DomainDataset, Recipe, State, RiskParts | None], Steps]
+MakeSteps = Callable[[Context, DomainDataset, Recipe, State, RiskParts | None], Steps]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,26 +9,26 @@ from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.probes.view import image_features, make_view
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
 from dgdd_cli.synthesis.initial import kmeans_rows
 
 
 def centroid_rows(
+    context: Context,
     source: DomainDataset,
     probes: Probes,
     *,
     ipc: int,
-    seed: int,
     index: int,
     generator: torch.Generator,
-    device: torch.device,
 ) -> Tensor:
     """IPC rows of each class, int64 (C·IPC), by the network number `index` of a seed, which sees images as they are."""
     plain = probes.model_copy(update={"augment": "none"})
-    view = make_view(source, plain, normalisation_of(source), seed, index, device)
+    view = make_view(source, plain, normalisation_of(source), context.seed, index, context.device)
 
     def features(images: Tensor) -> Tensor:
-        return image_features(view, images.to(device)).cpu()
+        return image_features(view, images.to(context.device)).cpu()
 
-    with computing_in(probes.precision, device, setting="probes.precision"):
+    with computing_in(probes.precision, context.device, setting="probes.precision"):
         return kmeans_rows(source, ipc, generator, features)

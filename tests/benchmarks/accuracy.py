@@ -134,21 +134,13 @@ def our_curve(
     """The points of a method of dgdd; the last is that of its finished images."""
     assigned = [f"optimiser.steps={options.steps}"]
     recipe = complete(resolve({"dataset": source.name, "method": method}, assignments=assigned).recipe, source.name)
-    initial = initial_state(source, recipe, ipc=options.ipc, seed=0, device=device).tensors["images"]
+    initial = initial_state(Context(seed=0, device=device), source, recipe, ipc=options.ipc).tensors["images"]
     look, points = on_the_clock(initial, moments(options), device, judge)
 
     def keep(state: State) -> None:
         look(state.tensors["images"])
 
-    done = distill(
-        source,
-        recipe,
-        ipc=options.ipc,
-        seed=0,
-        device=device,
-        keep=keep,
-        keep_seconds=0,
-    )
+    done = distill(Context(seed=0, device=device), source, recipe, ipc=options.ipc, keep=keep, keep_seconds=0)
     look(to_unit(done.images), last=True)
     return points
 

@@ -18,6 +18,7 @@ from dgdd_cli.config import Recipe
 from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.methods.state import State
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
 
 BANK = 6  # one probe of each augmentation on average, so that a cheap operation does not stand for all
@@ -80,14 +81,12 @@ def run_turns(
 
     try:
         distill(
+            Context(seed=0, device=device, progress=progress),
             source,
             recipe.model_copy(update=changed),
             ipc=ipc,
-            seed=0,
-            device=device,
             keep=keep,
             keep_seconds=0,
-            progress=progress,
             **settings,
         )
     except Enough:

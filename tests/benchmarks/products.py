@@ -31,6 +31,7 @@ from dgdd_cli.methods.step import StepGradient, pooled_gradient, surgical_gradie
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.probes.view import View
 from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import choose_device
 from dgdd_cli.runtime.memory import keep_freed_memory
 
@@ -70,7 +71,7 @@ def timed(source: DomainDataset, width: str, options: argparse.Namespace, device
     assert recipe.matching
     assert recipe.probes
     assert recipe.surgery
-    state = initial_state(source, recipe, ipc=options.ipc, seed=0, device=device)
+    state = initial_state(Context(seed=0, device=device), source, recipe, ipc=options.ipc)
     cells = describe_cells(state.labels, state.domains, source.counts().to(device), recipe.matching.weights)
     probes = recipe.probes.model_copy(update={"source": f"bank:{BANK}"})
     norm = normalisation_of(source)

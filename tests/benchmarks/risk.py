@@ -26,6 +26,7 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.groups.find import Groups, find_groups
 from dgdd_cli.methods.complete import complete
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import choose_device
 from dgdd_cli.runtime.memory import keep_freed_memory
 
@@ -102,7 +103,8 @@ def start_seconds(source: DomainDataset, recipe: Recipe, ipc: int, device: torch
     assert recipe.optimiser
     still = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"steps": 0})})
     return seconds_of(
-        lambda: distill(source, still, ipc=ipc, seed=0, device=device, groups=groups if recipe.risk else None), device
+        lambda: distill(Context(seed=0, device=device), source, still, ipc=ipc, groups=groups if recipe.risk else None),
+        device,
     )
 
 

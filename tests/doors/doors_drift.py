@@ -7,7 +7,7 @@ from dgdd_cli.methods.state import Stepped, Steps
 from dgdd_cli.synthesis.pixels import to_unit
 
 
-def steps(under, source, recipe, state, parts):
+def steps(context, source, recipe, state, parts):
     real = to_unit(source.images)
     means = torch.stack([real[source.labels == c].mean(0) for c in range(len(source.class_names))])
 

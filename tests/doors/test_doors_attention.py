@@ -14,6 +14,7 @@ from dgdd_cli.matching.readout import READOUTS
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 CPU = torch.device("cpu")
@@ -57,9 +58,9 @@ def test_images_are_distilled_by_it(shapes, over):
     groups = find_groups(dataset, "domain", seed=0, cache=None) if "risk" in over else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", 0)
-        made = distill(dataset, recipe(**over), ipc=3, seed=0, device=CPU, groups=groups, progress=listen)
+        made = distill(Context(seed=0, device=CPU, progress=listen), dataset, recipe(**over), ipc=3, groups=groups)
     assert losses[-1] < losses[0]
-    plain = distill(dataset, recipe("features", **over), ipc=3, seed=0, device=CPU, groups=groups)
+    plain = distill(Context(seed=0, device=CPU), dataset, recipe("features", **over), ipc=3, groups=groups)
     assert not torch.equal(made.images, plain.images)
 
 

@@ -16,6 +16,7 @@ from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 
 CPU = torch.device("cpu")
 
@@ -31,7 +32,7 @@ def recipe(**optimiser) -> Recipe:
 
 def plain(source, chosen: Recipe, ipc: int) -> torch.Tensor:
     """Projected SGD with momentum, spelled out for pooled matching with equal weights: uint8 (N, 3, H, W)."""
-    state = initial_state(source, chosen, ipc=ipc, seed=0, device=CPU)
+    state = initial_state(Context(seed=0, device=CPU), source, chosen, ipc=ipc)
     optimiser, steps = chosen.optimiser, chosen.optimiser.steps
     at = probe_source(source, chosen.probes, source.normalisation, seed=0, steps=steps, device=CPU, progress=silent)
     images, velocity = state.tensors["images"], state.velocities["images"]
@@ -52,7 +53,7 @@ def plain(source, chosen: Recipe, ipc: int) -> torch.Tensor:
 @pytest.mark.parametrize("ipc", [2, 5])
 def test_the_loop_is_projected_sgd_with_momentum(shapes, over, ipc):
     source, chosen = shapes(), recipe(**over)
-    ours = distill(source, chosen, ipc=ipc, seed=0, device=CPU).images
+    ours = distill(Context(seed=0, device=CPU), source, chosen, ipc=ipc).images
     gap = (ours.int() - plain(source, chosen, ipc).int()).abs()
     assert int(gap.max()) <= 1  # a pixel on the edge of rounding may fall either way
 
@@ -68,14 +69,14 @@ def test_distilling_lowers_the_matching_loss(shapes, surgery, monkeypatch):
     chosen = recipe(steps=40, image_rate=0.2)
     if surgery is not None:
         chosen = validate(Recipe, chosen.model_dump(exclude_none=True) | {"surgery": surgery})
-    distill(shapes(), chosen, ipc=3, seed=0, device=CPU, progress=listen)
+    distill(Context(seed=0, device=CPU, progress=listen), shapes(), chosen, ipc=3)
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
 
 def test_a_diverged_run_is_an_error_and_no_picture(shapes):
     chosen = validate(Recipe, recipe().model_dump(exclude_none=True) | {"surgery": {"diversity": 1e300}})
     with pytest.raises(DgddError, match="diverged"):
-        distill(shapes(), chosen, ipc=2, seed=0, device=CPU)
+        distill(Context(seed=0, device=CPU), shapes(), chosen, ipc=2)
 
 
 def test_ctrl_c_keeps_the_last_whole_step(shapes):
@@ -86,10 +87,10 @@ def test_ctrl_c_keeps_the_last_whole_step(shapes):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="step 2 of 3"):
-        distill(shapes(), recipe(), ipc=2, seed=0, device=CPU, keep=kept.append, progress=interrupt)
-    resumed = distill(shapes(), recipe(), ipc=2, seed=0, device=CPU, state=kept[-1])
+        distill(Context(seed=0, device=CPU, progress=interrupt), shapes(), recipe(), ipc=2, keep=kept.append)
+    resumed = distill(Context(seed=0, device=CPU), shapes(), recipe(), ipc=2, state=kept[-1])
     assert kept[-1].step == 2
-    assert torch.equal(resumed.images, distill(shapes(), recipe(), ipc=2, seed=0, device=CPU).images)
+    assert torch.equal(resumed.images, distill(Context(seed=0, device=CPU), shapes(), recipe(), ipc=2).images)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +134,8 @@ def test_a_new_objective_is_a_function_and_its_line_among_the_others(shapes, mon
     monkeypatch.setitem(OBJECTIVES, "taxicab", Objective(taxicab, samples=samples))
     tables = recipe(image_rate=5.0).model_dump(exclude_none=True) | {"matching": {"name": "taxicab"}}
     chosen = complete(validate(Recipe, tables | ({"surgery": {}} if surgery else {})), "shapes")
-    made = distill(shapes(), chosen, ipc=3, seed=0, device=CPU).images
-    assert not torch.equal(made, distill(shapes(), recipe(steps=0), ipc=3, seed=0, device=CPU).images)
+    made = distill(Context(seed=0, device=CPU), shapes(), chosen, ipc=3).images
+    assert not torch.equal(made, distill(Context(seed=0, device=CPU), shapes(), recipe(steps=0), ipc=3).images)
     assert {len(shape) for shape in seen} == {3 if samples else 2}
 
 

@@ -10,6 +10,7 @@ from dgdd_cli.engine.loop import optimise
 from dgdd_cli.errors import DgddError, Interrupted
 from dgdd_cli.methods.state import Descent, State, Stepped, Steps
 from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.pixels import Pixels
 
 IMAGES = torch.full((2, 3, 4, 4), 0.5)
@@ -37,6 +38,7 @@ def run(
 
     state = State(start, {"images": IMAGES}, {"images": torch.zeros_like(IMAGES)}, LABELS, LABELS, torch.zeros(0))
     return optimise(
+        Context(progress=progress),
         state,
         Steps(gradient),
         steps,
@@ -44,7 +46,6 @@ def run(
         project=Pixels().project,
         keep=keep,
         keep_seconds=keep_seconds,
-        progress=progress,
     )
 
 

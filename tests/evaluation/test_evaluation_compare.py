@@ -104,7 +104,7 @@ def test_kmeans_is_the_method_of_that_name(shapes, monkeypatch):
     """With the network and the draws of `distill`, a repeat's images are those that `distill` selects."""
     source = shapes(size=16)
     recipe = complete(resolve({"dataset": source.name, "method": "kmeans"}).recipe, source.name)
-    distilled = initial_state(source, recipe, ipc=2, seed=4, device=torch.device("cpu"))
+    distilled = initial_state(Context(seed=4, device=torch.device("cpu")), source, recipe, ipc=2)
     monkeypatch.setattr(baselines, "stream", lambda seed, *names: stream(seed, "initialisation"))
     rows = baseline_rows("kmeans", source, ipc=2, seed=4, repeat=0)
     assert torch.equal((distilled.tensors["images"] * 255).round().byte(), source.images[rows])

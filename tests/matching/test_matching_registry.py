@@ -10,6 +10,7 @@ from dgdd_cli.engine.distill import distill
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching import OBJECTIVES, Objective, dm_losses
 from dgdd_cli.methods.complete import complete
+from dgdd_cli.runtime.context import Context
 
 TABLES = {"matching": {"name": "mmd"}, "probes": {"width": 4, "source": "bank:1", "augment": "none"}, "optimiser": {}}
 
@@ -17,7 +18,7 @@ TABLES = {"matching": {"name": "mmd"}, "probes": {"width": 4, "source": "bank:1"
 def test_samples_are_not_taken_from_a_bank_of_means(shapes):
     recipe = validate(Recipe, TABLES)  # not completed: no reservoir was chosen
     with pytest.raises(UsageError, match="'mmd' compares with samples") as caught:
-        distill(shapes(), recipe, ipc=1, seed=0, device=torch.device("cpu"))
+        distill(Context(seed=0, device=torch.device("cpu")), shapes(), recipe, ipc=1)
     assert "probes.reservoir" in (caught.value.hint or "")
 
 

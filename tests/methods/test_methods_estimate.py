@@ -13,6 +13,7 @@ from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.estimate import bytes_needed, estimate_distill, require_room_to_distill
 from dgdd_cli.methods.memory import Sizes, bank_bytes, sizes_of, tensor_peaks
 from dgdd_cli.networks.footprint import peak_bytes
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.estimate import duration, in_words, require_room, sentence
 
 CPU = torch.device("cpu")
@@ -40,7 +41,7 @@ def test_the_memory_that_is_said_is_what_the_tensors_take(shapes, monkeypatch, m
     sizes = sizes_of(dataset, ipc=ipc)
     said = max(tensor_peaks(recipe, sizes)) + bank_bytes(recipe, sizes)
     monkeypatch.setattr("dgdd_cli.engine.distill.announce", lambda *_, **__: None)  # times a pass of its own
-    taken = peak_bytes(lambda: distill(dataset, recipe, ipc=ipc, seed=0, device=CPU))
+    taken = peak_bytes(lambda: distill(Context(seed=0, device=CPU), dataset, recipe, ipc=ipc))
     assert said == pytest.approx(taken, rel=0.4)
 
 
@@ -81,20 +82,21 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would(monkeypatch):
         require_room_to_distill(recipe, sizes, CPU)
 
 
-def test_a_run_is_refused_before_any_work_and_announced_otherwise(shapes, monkeypatch):
-    notes, recipe = [], recipe_of("sgs", source="bank:1")
-    distill(shapes(), recipe, ipc=2, seed=0, device=CPU, note=notes.append)
-    assert len(notes) == 1
-    assert notes[0].startswith("about ")
-    assert "2 steps of" in notes[0]
-    assert "a bank of 1 probe in" in notes[0]
+def test_a_run_is_refused_before_any_work_and_announced_otherwise(shapes, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="dgdd")
+    recipe = recipe_of("sgs", source="bank:1")
+    distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=2)
+    (note,) = caplog.messages
+    assert note.startswith("about ")
+    assert "2 steps of" in note
+    assert "a bank of 1 probe in" in note
     free(monkeypatch, 1e-6)
     monkeypatch.setattr("dgdd_cli.networks.pace.build", lambda *_, **__: pytest.fail("it was timed"))
     monkeypatch.setattr(
         "dgdd_cli.methods.feature_matching.probe_source", lambda *_, **__: pytest.fail("a bank was begun")
     )
     with pytest.raises(UsageError, match="needs about"):
-        distill(shapes(), recipe, ipc=2, seed=0, device=CPU, note=notes.append)
+        distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=2)
 
 
 @pytest.mark.parametrize(("method", "steps"), [("random", None), ("dsa", 7), ("dm", 7)])

@@ -22,6 +22,7 @@ from dgdd_cli.methods.risk_parts import risk_parts, split_by_domain
 from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 
 CPU = torch.device("cpu")
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
@@ -260,7 +261,7 @@ def test_a_run_with_surgery_and_clusters_goes_where_the_risk_pulls(shapes, name)
     for risk in (None, {"name": "cvar", "groups": "kmeans:3", "tail": 0.3}):
         recipe = complete(validate(Recipe, tables | ({"risk": risk} if risk else {})), "shapes")
         groups = groups_of(dataset, "kmeans:3") if risk else None
-        made.append(distill(dataset, recipe, ipc=3, seed=0, device=CPU, groups=groups).images)
+        made.append(distill(Context(seed=0, device=CPU), dataset, recipe, ipc=3, groups=groups).images)
     assert not torch.equal(*made)
 
 

@@ -14,12 +14,11 @@ from dgdd_cli.engine.loop import optimise
 from dgdd_cli.groups.find import find_groups
 from dgdd_cli.methods import method_of
 from dgdd_cli.methods.complete import complete
-from dgdd_cli.methods.method import Circumstances
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import Descent, State, Steps
 from dgdd_cli.progress import silent
 from dgdd_cli.runtime import transfer
-from dgdd_cli.runtime.ranks import ALONE
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.pixels import Pixels
 
 CPU = torch.device("cpu")
@@ -46,12 +45,11 @@ def steps_of(source, name: str, device: torch.device) -> tuple[Steps, State, Rec
     """The steps of a method on a device, and where they begin."""
     tables = {"matching": {}, "probes": PROBES, "optimiser": {"steps": 60}} | METHODS[name]
     recipe = complete(validate(Recipe, tables), "shapes")
-    state = initial_state(source, recipe, ipc=2, seed=0, device=device)
+    state = initial_state(Context(seed=0, device=device), source, recipe, ipc=2)
     parts = None
     if recipe.risk:
         parts = risk_parts(source, find_groups(source, recipe.risk.groups, seed=0, cache=None)).to(device)
-    under = Circumstances(0, device, "auto", ALONE, None, silent)
-    steps = method_of(recipe.matching).steps(under, source, recipe, state, parts)
+    steps = method_of(recipe.matching).steps(Context(device=device), source, recipe, state, parts)
     return steps, state if steps.standing is None else replace(state, standing=steps.standing), recipe
 
 
@@ -91,6 +89,7 @@ def test_no_step_waits_for_the_device(shapes, name, monkeypatch):
 
     try:
         found = optimise(
+            Context(progress=silent),
             state,
             Steps(gradient),
             total,
@@ -98,7 +97,6 @@ def test_no_step_waits_for_the_device(shapes, name, monkeypatch):
             project=Pixels().project,
             keep=None,
             keep_seconds=0,
-            progress=silent,
         )
     finally:
         torch.cuda.set_sync_debug_mode("default")

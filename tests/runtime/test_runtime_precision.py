@@ -76,7 +76,7 @@ def test_a_distillation_computes_in_its_precision(shapes, everywhere, watched, m
         settings += ["optimiser.steps=2", "initialisation.name=kmeans"]
     recipe = complete(resolve({"dataset": "shapes", "method": method}, assignments=settings).recipe, "shapes")
     before = switches()
-    distill(shapes(), recipe, ipc=1, seed=0, device=CPU)
+    distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=1)
     assert len(watched) >= 3
     assert [place for place in watched if place != expected(precision)] == []
     assert switches() == before
@@ -129,9 +129,9 @@ def test_what_the_process_is_set_to_does_not_reach_in(shapes):
         resolve({"dataset": "shapes", "method": "dm"}, assignments=["optimiser.steps=2"]).recipe, "shapes"
     )
     recipe = recipe.model_copy(update={"probes": recipe.probes.model_copy(update={"source": "bank:2", "width": 8})})
-    plain = distill(shapes(), recipe, ipc=1, seed=0, device=CPU).images
+    plain = distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=1).images
     with torch.autocast("cpu", torch.bfloat16), products_in_bfloat16():
-        inside = distill(shapes(), recipe, ipc=1, seed=0, device=CPU).images
+        inside = distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=1).images
         assert torch.is_autocast_enabled("cpu")
     assert torch.equal(plain, inside)
 
