@@ -23,6 +23,7 @@ from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.errors import DataError
 from dgdd_cli.groups.file import write_groups
 from dgdd_cli.storage.container import MAX_HEADER_BYTES, kind_of, read_container, tensor_sha256, write_container
+from dgdd_cli.storage.layout import TensorRule
 
 FUZZ = settings(
     max_examples=800,
@@ -307,14 +308,15 @@ def test_a_groups_file_is_not_a_bundle(tmp_path: Path) -> None:
 def test_a_checkpoint_is_a_kind_of_its_own(tmp_path: Path, bundle_path: Path) -> None:
     path = tmp_path / "b.checkpoint"
     state = {
-        "images": torch.rand(4, 3, 8, 8),
-        "velocity": torch.zeros(4, 3, 8, 8),
+        "tensor.images": torch.rand(4, 3, 8, 8),
+        "velocity.images": torch.zeros(4, 3, 8, 8),
         "labels": torch.tensor([0, 0, 1, 1]),
         "domains": torch.tensor([0, 1, 0, 1]),
     }
     state["standing"] = torch.zeros(0)
-    write_container(path, state, {"schema": "dgdd.checkpoint/2", "step": 3}, overwrite=False)
-    tensors, document = read_container(path, kind="checkpoint")
+    write_container(path, state, {"schema": "dgdd.checkpoint/3", "step": 3}, overwrite=False)
+    optimised = {f"{what}.images": TensorRule("F32", 4) for what in ("tensor", "velocity")}
+    tensors, document = read_container(path, kind="checkpoint", more=lambda document: optimised)
     assert document["step"] == 3
     assert all(torch.equal(tensors[name], state[name]) for name in state)
     assert [kind_of(path), kind_of(bundle_path)] == ["checkpoint", "bundle"]
