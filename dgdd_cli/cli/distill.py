@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +32,9 @@ from dgdd_cli.cli.options import (
     cache_from,
     output_from,
 )
-from dgdd_cli.cli.output import Output, listen
 from dgdd_cli.errors import UsageError
+
+log = logging.getLogger("dgdd")
 
 
 def distill(
@@ -215,26 +217,23 @@ def distill(
 
     chosen = choose_device(device_of_rank(device or "auto", os.environ))
     keep_freed_memory()
-    with join(os.environ, chosen.device) as ranks:
-        if not ranks.leads:
-            output = listen(Output(mode="quiet", style="none", debug=debug))
-        with output.progress() as report:
-            finished = distil_to_bundle(
-                run,
-                located,
-                sources,
-                out,
-                chosen=chosen,
-                reading=Reading(skip_corrupt, offline, cache_from(cache_dir)),
-                overwrite=force,
-                resume=resume,
-                keep_seconds=checkpoint_seconds,
-                kernels=kernels,
-                progress=report,
-                warn=output.warn,
-                note=output.note,
-                ranks=ranks,
-            )
+    with join(os.environ, chosen.device) as ranks, output.progress(leads=ranks.leads) as report:
+        finished = distil_to_bundle(
+            run,
+            located,
+            sources,
+            out,
+            chosen=chosen,
+            reading=Reading(skip_corrupt, offline, cache_from(cache_dir)),
+            overwrite=force,
+            resume=resume,
+            keep_seconds=checkpoint_seconds,
+            kernels=kernels,
+            progress=report,
+            warn=log.warning,
+            note=log.info,
+            ranks=ranks,
+        )
     if finished.manifest is not None:
         skipped, peak = finished.source.skipped_files, peak_memory_bytes()
         written, made = finished.path, finished.manifest

@@ -13,7 +13,7 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from dgdd_cli.cli.output import Output, ProgressStyle, listen
+from dgdd_cli.cli.output import Output, ProgressStyle
 from dgdd_cli.errors import UsageError
 from dgdd_cli.storage.cache import Cache
 
@@ -120,7 +120,7 @@ def output_from(json: bool, quiet: bool, progress: ProgressStyle, debug: bool) -
     """The Output that the options ask for. Raises UsageError when they contradict each other."""
     if json and quiet:
         raise UsageError("--json and --quiet exclude each other", hint="give one of them")
-    return listen(Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug))
+    return Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug)
 
 
 def cache_from(given: Path | None) -> Cache:

@@ -73,15 +73,19 @@ class Output:
             self._say("hint: ", "cyan", line)
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """A callable that reports stages as they pass: a live bar, lines of text, or nothing in quiet mode."""
-        if self.mode == "quiet" or self.style == "none":
-            yield silent
-        elif self.style != "plain" and sys.stderr.isatty() and not self._err.is_dumb_terminal:
-            with bar(self._err) as report:
-                yield report
-        else:
-            yield plain_lines(lambda line: self._say("", "", line))
+    def progress(self, *, leads: bool = True) -> Iterator[Progress]:
+        """A callable that reports stages as they pass, while this output says what is logged under `dgdd`.
+
+        Stages are a live bar, lines of text, or nothing in quiet mode. A rank that does not lead says nothing at all.
+        """
+        with _heard_by(_Messages(self) if leads else logging.NullHandler()):
+            if not leads or self.mode == "quiet" or self.style == "none":
+                yield silent
+            elif self.style != "plain" and sys.stderr.isatty() and not self._err.is_dumb_terminal:
+                with bar(self._err) as report:
+                    yield report
+            else:
+                yield plain_lines(lambda line: self._say("", "", line))
 
     def _say(self, label: str, style: str, text: str) -> None:
         line = Text.assemble((label, style), encodable(plain(text), sys.stderr))
@@ -89,24 +93,30 @@ class Output:
         sys.stderr.flush()
 
 
+@contextmanager
+def _heard_by(handler: logging.Handler) -> Iterator[None]:
+    """Send what is logged under `dgdd` to this handler alone; afterwards the logger is as it was."""
+    log = logging.getLogger("dgdd")
+    handlers, level, propagates = log.handlers, log.level, log.propagate
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate = handlers, propagates
+        log.setLevel(level)
+
+
 class _Messages(logging.Handler):
-    """Says what is logged under `dgdd`: warnings and errors as warnings, the rest as notes."""
+    """Says log records on an output: warnings and errors as warnings, the rest as notes."""
 
     def __init__(self, output: Output) -> None:
-        super().__init__()
-        self.output = output
+        super().__init__(logging.INFO)
+        self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
-        (self.output.warn if record.levelno >= logging.WARNING else self.output.note)(record.getMessage())
-
-
-def listen(output: Output) -> Output:
-    """The output itself, which from now on says what is logged under `dgdd`, and no earlier one does."""
-    log = logging.getLogger("dgdd")
-    log.handlers = [handler for handler in log.handlers if not isinstance(handler, _Messages)]
-    log.addHandler(_Messages(output))
-    log.setLevel(logging.INFO)
-    return output
+        say = self._output.warn if record.levelno >= logging.WARNING else self._output.note
+        say(record.getMessage())
 
 
 def _rendered(human: RenderableType) -> str:
