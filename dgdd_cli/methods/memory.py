@@ -31,6 +31,7 @@ class Sizes:
     image_size: int
     ipc: int
     parts: int = 0
+    largest_domain: int | None = None  # images; None: not known
 
     @property
     def synthetic(self) -> int:
@@ -43,7 +44,15 @@ class Sizes:
 
 def sizes_of(source: DomainDataset, *, ipc: int, parts: int = 0) -> Sizes:
     """The sizes of a run from a source set."""
-    return Sizes(len(source), len(source.class_names), len(source.domain_names), source.image_size, ipc, parts)
+    return Sizes(
+        len(source),
+        len(source.class_names),
+        len(source.domain_names),
+        source.image_size,
+        ipc,
+        parts,
+        int(source.counts().sum(0).max()),
+    )
 
 
 class Peaks(NamedTuple):
@@ -107,7 +116,10 @@ def _looking(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
     """A pass over real images, of which as many are taken at once as there is room for."""
     width, dtype = probes.width, compute_dtype(probes)
     peak = footprint(probes.network, image_size=sizes.image_size, width=width, dtype=dtype).peak
-    return peak * max(1, min(MOST, images_seen(recipe, probes, sizes), ACTIVATIONS // peak))
+    seen = images_seen(recipe, probes, sizes)
+    if recipe.matching and probes.bank_size is not None and not sizes.parts:  # a bank is made domain by domain
+        seen = min(seen, sizes.classes * probes.reservoir if probes.reservoir else sizes.largest_domain or seen)
+    return peak * max(1, min(MOST, seen, ACTIVATIONS // peak))
 
 
 def _feature_step(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
