@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "distill": "dgdd_cli.api.distill",
+    "evaluate": "dgdd_cli.api.evaluate",
+    "cluster": "dgdd_cli.api.cluster",
+    "Result": "dgdd_cli.api.evaluate",
     "DistilledSet": "dgdd_cli.bundle.dataset",
     "Bundle": "dgdd_cli.bundle.read",
     "load_bundle": "dgdd_cli.bundle.read",
@@ -19,9 +23,24 @@ _PUBLIC = {
     "DgddError": "dgdd_cli.errors",
 }
 
-__all__ = ["Bundle", "DgddError", "DistilledSet", "DomainDataset", "__version__", "load_bundle", "load_dataset"]
+__all__ = [
+    "Bundle",
+    "DgddError",
+    "DistilledSet",
+    "DomainDataset",
+    "Result",
+    "__version__",
+    "cluster",
+    "distill",
+    "evaluate",
+    "load_bundle",
+    "load_dataset",
+]
 
 if TYPE_CHECKING:
+    from dgdd_cli.api.cluster import cluster
+    from dgdd_cli.api.distill import distill
+    from dgdd_cli.api.evaluate import Result, evaluate
     from dgdd_cli.bundle.dataset import DistilledSet
     from dgdd_cli.bundle.read import Bundle, load_bundle
     from dgdd_cli.data.dataset import DomainDataset

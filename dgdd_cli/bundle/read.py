@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgdd_cli.bundle.decoding import decoded, parameterisation_of, stored_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
-from dgdd_cli.storage.container import invalid, read_container, tensor_sha256
+from dgdd_cli.storage.container import invalid, read_container, tensor_sha256, write_container
 from dgdd_cli.storage.layout import check_layout
 from dgdd_cli.synthesis.labels import Labels, label_kind
 from dgdd_cli.synthesis.parameterisation import Parameterisation, owners_of
@@ -55,6 +55,13 @@ class Bundle:
     def owners(self) -> Tensor:
         """Which stored image each training image comes from: int64 (M,) in [0, N)."""
         return owners_of(len(self), self.parameterisation.factor)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the bundle to `path`, byte for byte as it was read.
+
+        Raises UsageError when `path` exists and `overwrite` is false, DgddError when the disk does not take it.
+        """
+        write_container(Path(path), self.tensors, self.manifest.document(), overwrite=overwrite)
 
     def labelled(self) -> Labelled:
         """What a student is trained on."""

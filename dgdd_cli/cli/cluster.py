@@ -108,49 +108,32 @@ def cluster(
 ) -> None:
     """Split a dataset into K-means groups: the subpopulations that a robust method watches."""
     from dgdd_cli.storage.atomic import check_output
-    from dgdd_cli.storage.reserve import reserved
 
     output = output_from(json, quiet, progress, debug)
     number = _number(groups)
     out = out.expanduser()
     check_output(out, overwrite=force)
 
-    from dgdd_cli.data.load import locate, read
-    from dgdd_cli.data.locate import resolve_domains
-    from dgdd_cli.groups.grouping import group_dataset, smallest_where_splittable
-    from dgdd_cli.groups.kept import write_grouping
+    from dgdd_cli.api.cluster import cluster_to_file
+    from dgdd_cli.data.load import Reading
 
-    located = locate(dataset, data_dir=data)
-    wanted = None if domains is None else resolve_domains(located, domains)
-    if wanted == []:
-        raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
-    with reserved(out, output.warn) as reservation:
-        with output.progress() as report:
-            images = read(
-                located,
-                image_size=image_size or (located.entry.default_image_size if located.entry else 32),
-                domains=wanted,
-                skip_corrupt=skip_corrupt,
-                cache=cache_from(cache_dir),
-                offline=offline,
-                progress=report,
-            )
-            found = group_dataset(
-                images,
-                groups=number,
-                features=features,
-                per=per,
-                seed=seed or 0,
-                minimum=minimum or (smallest_where_splittable if per == "class" else 1),
-                progress=report,
-            )
-        for line in (*images.notes, *found.notes):
-            output.warn(line)
-        written, manifest = reservation.write(
-            lambda path, over: write_grouping(path, images, found, seed=seed or 0, overwrite=over), overwrite=force
+    with output.progress() as report:
+        done = cluster_to_file(
+            dataset,
+            out,
+            groups=number,
+            features=features,
+            per=per,
+            domains=domains,
+            image_size=image_size,
+            minimum=minimum,
+            seed=seed or 0,
+            data=data,
+            how=Reading(skip_corrupt, offline, cache_from(cache_dir)),
+            force=force,
+            progress=report,
         )
-    if written != out:
-        output.warn(f"{out} was taken meanwhile: the groups are {written}")
+    images, found, written, manifest = done.images, done.found, done.path, done.manifest
     document = {
         "schema": "dgdd.cluster/1",
         "groups_file": str(written),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,7 +32,6 @@ from dgdd_cli.cli.options import (
     cache_from,
     output_from,
 )
-from dgdd_cli.errors import UsageError
 
 log = logging.getLogger("dgdd")
 
@@ -166,50 +165,36 @@ def distill(
     debug: DebugOption = False,
 ) -> None:
     """Distil a multi-domain image set into a few synthetic images per class, for a domain nobody saw."""
-    from dgdd_cli.config import resolve, to_toml
+    from dgdd_cli.api.distill import flags_of, plan_distillation
+    from dgdd_cli.config import to_toml
     from dgdd_cli.storage.atomic import check_output
 
     output = output_from(json, quiet, progress, debug)
-    flags = {
-        "dataset": dataset,
-        "target": target,
-        "ipc": ipc,
-        "image_size": image_size,
-        "seed": seed,
-        "method": method,
-        "domains": None if domains is None else str(domains),
-        "recipe": {
-            "optimiser": {"steps": steps},
-            "probes": {"source": probes},
-            "risk": {"name": risk, "groups": groups, "tail": cvar_tail},
-        },
-    }
-    run = resolve(_given(flags), file=config, assignments=assignments or ())
+    flags = flags_of(
+        dataset=dataset,
+        method=method,
+        ipc=ipc,
+        target=target,
+        image_size=image_size,
+        seed=seed,
+        domains=domains,
+        steps=steps,
+        probes=probes,
+        risk=risk,
+        groups=groups,
+        cvar_tail=cvar_tail,
+    )
     out = out.expanduser()
     if not print_config:
         check_output(out, overwrite=force or resume)
-
-    from dgdd_cli.data.hold_out import split_domains
-    from dgdd_cli.data.load import Reading, locate
-    from dgdd_cli.methods.complete import complete
-
-    located = locate(run.dataset, data_dir=data)
-    wanted = run.target or located.default_target
-    if wanted is None:
-        raise UsageError(
-            f"{run.dataset!r} has no default target: say which domain to leave out",
-            hint=f"--target {located.domain_names[-1]}, or --target none to use all domains"
-            if len(located.domain_names) > 1
-            else "--target none",
-        )
-    sources, held_out = split_domains(located, wanted)
-    recipe = complete(run.recipe, located.name, image_size=run.image_size)
-    run = run.model_copy(update={"target": held_out or "none", "recipe": recipe})
+    planned = plan_distillation(flags, data=data, file=config, assigned=assignments or ())
+    run, located, sources = planned.run, planned.located, planned.sources
     if print_config:
         typer.echo(to_toml(run), nl=False)
         return
 
     from dgdd_cli.cli.distill_result import next_command, result_document, result_line
+    from dgdd_cli.data.load import Reading
     from dgdd_cli.engine.run import distil_to_bundle
     from dgdd_cli.runtime.device import choose_device
     from dgdd_cli.runtime.memory import keep_freed_memory, peak_memory_bytes
@@ -240,9 +225,3 @@ def distill(
         document = result_document(run, located.name, written, made, chosen, skipped=skipped, peak=peak)
         output.result(document, human=result_line(document), quiet=str(written))
         output.hint(next_command(written, data, run.dataset if located.entry is None else None))
-
-
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags without those that were not given, so that an absent table stays absent."""
-    kept = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
-    return {key: value for key, value in kept.items() if value is not None and value != {}}

@@ -46,7 +46,7 @@ log = logging.getLogger("dgdd")
 class Request:
     """What to evaluate and how; empty `targets`, or none, are the bundles' own, no `dataset` is the one they name."""
 
-    bundles: Sequence[Path]
+    bundles: Sequence[Bundle | str | Path]
     protocol: Protocol
     dataset: str | None = None
     data_dir: Path | None = None
@@ -73,7 +73,8 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
     if request.groups is not None:
         check_spec(request.groups)
     check_precision(request.protocol.precision, context.device, setting="precision")
-    bundles = [load_bundle(path) for path in dict.fromkeys(request.bundles)]
+    given = dict.fromkeys(request.bundles)
+    bundles = [bundle if isinstance(bundle, Bundle) else load_bundle(bundle) for bundle in given]
     located = locate(request.dataset or dataset_of(bundles), data_dir=request.data_dir)
     size = image_size_of(bundles)
     asked = [text for text in request.targets if not is_none(located, text)]

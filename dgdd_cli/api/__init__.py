@@ -1,0 +1,1 @@
+"""The Python face: what the command line itself calls, with keywords that have the flags' names."""
