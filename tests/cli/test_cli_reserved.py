@@ -194,11 +194,11 @@ def test_the_longest_name_can_be_held(tmp_path):
 @pytest.fixture
 def meanwhile(monkeypatch):
     """Do something while a verb works."""
+    from dgdd_cli.api import cluster as clustering
     from dgdd_cli.engine import run as engine
-    from dgdd_cli.groups import grouping
 
     def happens(what) -> None:
-        for module, name in ((engine, "distill"), (grouping, "group_dataset")):
+        for module, name in ((engine, "distill"), (clustering, "group_dataset")):
             work = getattr(module, name)
 
             def interrupted(*arguments, work=work, **named):

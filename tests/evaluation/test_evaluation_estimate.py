@@ -1,5 +1,6 @@
 """What is said of an evaluation before it starts, against what its tensors then take; and what is refused."""
 
+import logging
 from functools import partial
 
 import pytest
@@ -11,11 +12,12 @@ from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.evaluation.estimate import Work, estimate_evaluation, evaluation_bytes, require_room_to_evaluate
 from dgdd_cli.networks.footprint import peak_bytes
+from dgdd_cli.runtime.context import Context
 
 CPU = torch.device("cpu")
 
 
-def comparison(dataset, protocol, *, network="convnet", **named):
+def comparison(dataset, protocol, *, network="convnet"):
     names = dataset.domain_names
     source = dataset.only(names[:2])
     contestant = baseline_contestant(
@@ -24,14 +26,12 @@ def comparison(dataset, protocol, *, network="convnet", **named):
     targets = {names[2]: dataset.only(names[2:])}
     return partial(
         compare,
+        Context(0, CPU),
         [contestant],
         targets,
         networks=[network],
         repeats=1,
         protocol=protocol,
-        seed=0,
-        device=CPU,
-        **named,
     )
 
 
@@ -67,18 +67,18 @@ def test_an_evaluation_that_cannot_fit_is_refused_with_what_would(monkeypatch):
     require_room_to_evaluate(works, Protocol(width=width), **form)
 
 
-def test_a_comparison_says_what_it_takes_or_is_refused_before_it_trains(shapes, monkeypatch):
-    notes = []
-    run = comparison(shapes(), Protocol(width=4, augment="none", epochs=2), note=notes.append)
-    run()
-    assert len(notes) == 1
-    assert notes[0].startswith("about ")
-    assert notes[0].endswith("1 training on 24 images, each tested on 18 images")
-    monkeypatch.setattr("dgdd_cli.runtime.estimate.free_memory_bytes", lambda device: 1000)
-    monkeypatch.setattr("dgdd_cli.evaluation.compare.trainings", lambda *_, **__: pytest.fail("it trained"))
-    with pytest.raises(UsageError, match="needs about"):
+def test_a_comparison_says_what_it_takes_or_is_refused_before_it_trains(shapes, monkeypatch, caplog):
+    run = comparison(shapes(), Protocol(width=4, augment="none", epochs=2))
+    with caplog.at_level(logging.INFO, "dgdd"):
         run()
-    assert len(notes) == 1
+        (note,) = [record.getMessage() for record in caplog.records]
+        assert note.startswith("about ")
+        assert note.endswith("1 training on 24 images, each tested on 18 images")
+        monkeypatch.setattr("dgdd_cli.runtime.estimate.free_memory_bytes", lambda device: 1000)
+        monkeypatch.setattr("dgdd_cli.evaluation.compare.trainings", lambda *_, **__: pytest.fail("it trained"))
+        with pytest.raises(UsageError, match="needs about"):
+            run()
+        assert len(caplog.records) == 1
 
 
 def test_every_training_and_test_counts(monkeypatch):
