@@ -20,12 +20,9 @@ SIGNS = {
 }
 ANY = "out of memory"  # of FreeType, of Pillow's decoders
 # What oneDNN, Python and the loader say without a reason: it is memory where the process has reached its own limit.
-VAGUE = (
-    "could not create a primitive",
-    "could not execute a primitive",
-    "can't start new thread",
-    "failed to map segment",
-)
+VAGUE = ("could not create a primitive", "could not execute a primitive", "can't start new thread")
+UNMAPPED = "failed to map segment"  # of a shared library: hundreds of MiB in one piece, whatever smaller ones are left
+UNLOADED = "the limit of this process does not hold its libraries"
 NEARLY_NONE = 2**26  # bytes
 
 LESS = {
@@ -42,6 +39,8 @@ def out_of_memory(problem: BaseException, verb: str) -> tuple[str, str] | None:
     device = _device(problem)
     if device is None:
         return None
+    if isinstance(problem, ImportError) or UNMAPPED in str(problem):
+        return f"out of memory on {device}: {UNLOADED}", "ulimit -v unlimited"
     wanted = _asked_for(str(problem))
     hint = LESS.get(verb, "a smaller --image-size or --ipc takes less")
     if device != "the CPU" and verb in ("distill", "evaluate"):
@@ -60,13 +59,10 @@ def _device(problem: BaseException) -> str | None:
             return device
     if type(problem).__name__ == "OutOfMemoryError":  # torch's, of whatever accelerator
         return "the device"
-    vague = any(sign in said for sign in VAGUE) and _at_a_limit()
-    return "the CPU" if vague or ANY in said else None
-
-
-def _at_a_limit() -> bool:
-    left = left_of_limits()
-    return left is not None and left < NEARLY_NONE
+    if any(sign in said for sign in (*VAGUE, UNMAPPED)):
+        left = left_of_limits()
+        return "the CPU" if left is not None and (left < NEARLY_NONE or UNMAPPED in said) else None
+    return "the CPU" if ANY in said else None
 
 
 def _asked_for(said: str) -> str | None:

@@ -78,18 +78,31 @@ def test_other_failures_are_not_taken_for_it(problem: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    "problem",
+    ("problem", "roomy"),
     [
-        RuntimeError("could not create a primitive"),
-        RuntimeError("can't start new thread"),
-        ImportError("/x.so: failed to map segment from shared object"),
+        (RuntimeError("could not create a primitive"), False),
+        (RuntimeError("can't start new thread"), False),
+        (ImportError("/x.so: failed to map segment from shared object"), True),  # a library needs one large piece
     ],
     ids=str,
 )
-def test_what_is_said_without_a_reason_is_memory_at_a_limit_of_the_process(problem: Exception, monkeypatch) -> None:
-    for left, expected in ((None, False), (2**30, False), (2**20, True)):
+def test_what_is_said_without_a_reason_is_memory_at_a_limit_of_the_process(problem, roomy, monkeypatch) -> None:
+    for left, expected in ((None, False), (2**30, roomy), (2**20, True)):
         monkeypatch.setattr("dgdd_cli.cli.out_of_memory.left_of_limits", lambda left=left: left)
         assert (out_of_memory(problem, "distill") is not None) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux's")
+@pytest.mark.parametrize("verb", ["distill", "cluster"])
+def test_a_limit_below_the_libraries_is_told_with_what_helps(verb: str, tmp_path: Path) -> None:
+    """torch does not load, and no smaller image helps."""
+    code = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (400_000_000, -1)); "
+    code += "from dgdd_cli.__main__ import main; main()"
+    line = [verb, "digits", "--out", str(tmp_path / "o"), *(["--groups", "2"] if verb == "cluster" else [])]
+    done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    told = "error: out of memory on the CPU: the limit of this process does not hold its libraries"
+    assert done.stderr.splitlines() == [told, "hint: ulimit -v unlimited"]
 
 
 LIMITED = """
