@@ -33,20 +33,23 @@ _LONGEST_NAME = 255
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A name for an output, and what lay there when the work began."""
+    """A name for an output, the file that it led to when the work began, links followed, and what lay there."""
 
     path: Path
+    file: Path
     before: Found
 
     def write(self, write: Callable[[Path, bool], T], *, overwrite: bool) -> tuple[Path, T]:
-        """`write(path, overwrite)` at the reserved name, and where that was in the end.
+        """`write(path, overwrite)` at the reserved file, and where that was in the end.
+
+        A link that was changed meanwhile changes nothing.
 
         What another program put there meanwhile stays, and the result goes beside it under the next free name. Where
         the place takes no file at all, the result goes to the folder for temporary files, and DgddError says where.
         """
         try:
             try:
-                return self.path, write(self.path, overwrite and _found(self.path) == self.before)
+                return self.path, write(self.file, overwrite and _found(self.file) == self.before)
             except NameTaken:
                 return _beside(self.path, write)
         except DgddError as problem:
@@ -66,14 +69,15 @@ def reserved(path: Path, warn: Callable[[str], None] = lambda line: None) -> Ite
     Raises UsageError while another process holds it. Where the file system has no locks the work goes on without one,
     and `warn` hears it.
     """
-    lock = _lock_file(destination(path))
+    file = destination(path)
+    lock = _lock_file(file)
     try:
         handle = _take(lock, path)
     except OSError as error:
         handle = None
         warn(f"{path} cannot be reserved ({error.strerror or error}): a second run that writes it would not be noticed")
     try:
-        yield Reservation(path, _found(path))
+        yield Reservation(path, file, _found(file))
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):

@@ -245,3 +245,19 @@ def test_a_place_that_is_gone_costs_no_work_either(shapes_folder, tmp_path, monk
     assert Path(found).is_relative_to(elsewhere)
     assert f"hint: mv {found} {place / 'b.safetensors'}" in said.err
     assert run(["inspect", found, "--verify", "-q"]) == 0
+
+
+def test_a_link_that_is_changed_meanwhile_changes_nothing(tmp_path):
+    """The file that is locked is the one that is written."""
+    link, first, second = tmp_path / "link", tmp_path / "first", tmp_path / "second"
+    link.symlink_to(first)
+
+    def write(path: Path, overwrite: bool) -> None:
+        path.write_text("the result")
+
+    with reserved(link) as reservation:
+        link.unlink()
+        link.symlink_to(second)
+        assert reservation.write(write, overwrite=True)[0] == link
+    assert first.read_text() == "the result"
+    assert not second.exists()
