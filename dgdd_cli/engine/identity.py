@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from pydantic import JsonValue
 
-from dgdd_cli.config import Distillation
+from dgdd_cli.config import Distillation, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.groups.find import NAMED, Groups
 from dgdd_cli.runtime.device import Choice
@@ -39,7 +41,13 @@ def identify_run(
         "ranks": ranks,
         "kernels": choose(kernels, chosen.device, torch.float32) if computed else None,
         **named_arithmetic(chosen.device),
+        **({"scikit-learn": metadata.version("scikit-learn")} if _clusters(run.recipe) else {}),
     }
+
+
+def _clusters(recipe: Recipe) -> bool:
+    """Whether K-means decides real images as the run goes; groups are hashed."""
+    return recipe.initialisation.name == "kmeans" or (recipe.probes is not None and recipe.probes.select == "kmeans")
 
 
 def _without_paths(run: Distillation) -> Distillation:

@@ -125,11 +125,15 @@ def distil_to_bundle(
             note(f"no checkpoint at {checkpoint}: starting from the first step")
         ranks.agree({"step": state.step, **digests(state)} if state else {"step": 0})
 
+        said: set[str] = set()
+
         def keep(now: State) -> None:
             try:
                 save_checkpoint(checkpoint, now, identity)
             except DgddError as problem:  # a full disk must not end a healthy run: it may have room by the end
-                warn(f"no checkpoint at step {now.step}: {problem.message}")
+                if problem.message not in said:  # the next step will most likely meet the same
+                    said.add(problem.message)
+                    warn(f"no checkpoint at step {now.step}: {problem.message}")
 
         result = distill(
             Context(

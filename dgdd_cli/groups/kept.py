@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -117,7 +118,7 @@ def _key(dataset: DomainDataset, kind: Kind) -> Key:
         "minimum": kind.minimum if isinstance(kind.minimum, int) else [kind.minimum(count) for count in counts],
         "precision": PRECISION,
         "version": _VERSION,  # not how a processor rounds: groups once found stay those groups
-        "software": [dgdd_cli.__version__, torch.__version__],
+        "software": [dgdd_cli.__version__, torch.__version__, metadata.version("scikit-learn")],
     }
     what = f"the {plural(kind.number, 'cluster')} of {', '.join(dataset.domain_names)}"
     return Key("groups", what, choices, facts)

@@ -9,10 +9,12 @@ import torch
 
 import dgdd_cli
 
+LIBRARIES = ("torch", "torchvision", "safetensors", "numpy", "pillow", "scikit-learn")
+
 
 def software() -> dict[str, str]:
     """The versions of dgdd, Python and the libraries that images and numbers pass through, by name."""
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "safetensors", "numpy", "pillow")}
+    versions = {name: metadata.version(name) for name in LIBRARIES}
     return {"dgdd": dgdd_cli.__version__, "python": platform.python_version(), **versions}
 
 

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from dgdd_cli.__main__ import run
 from dgdd_cli.bundle.read import load_bundle
 from dgdd_cli.engine.checkpoint import save_checkpoint
+from dgdd_cli.errors import DgddError
 
 BUDGET = ["--method", "sgs", "--ipc", "2", "--image-size", "8", "--steps", "4", "--checkpoint-every", "0"]
 QUICK = ["--target", "cyan", "--set", "probes.width=4", "--probes", "bank:1", "--progress", "none"]
@@ -129,6 +131,25 @@ def test_what_decides_the_numbers_beside_the_settings_is_named(distil, interrupt
         monkeypatch.setattr(identity, "choose", lambda *arguments: "triton")
     assert distil("--resume") == 2
     assert f"belongs to another run: {other} was " in refused(capsys)
+
+
+def test_the_library_that_clusters_is_named_where_it_decides(out, shapes_folder, monkeypatch, capsys):
+    """scikit-learn's K-means picks the representatives that rdd matches."""
+    line = ["distill", str(shapes_folder), "--out", str(out), "--method", "rdd", "--ipc", "1", "--image-size", "8"]
+    line += ["--steps", "20", "--groups", "domain", "--checkpoint-every", "0", "--target", "cyan"]
+    line += ["--set", "probes.width=4", "--progress", "none"]
+
+    def save(path, state, identity):
+        save_checkpoint(path, state, identity)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dgdd_cli.engine.run.save_checkpoint", save)
+        assert run(line) == 130
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9.9" if name == "scikit-learn" else version(name))
+    assert run([*line, "--resume"]) == 2
+    assert "belongs to another run: scikit-learn was " in refused(capsys)
 
 
 def test_a_moved_folder_of_the_same_name_is_the_same_data(interrupted, shapes_folder, tmp_path, out, capsys):
@@ -251,3 +272,12 @@ def test_a_terminal_that_closes_leaves_the_checkpoint(shapes_folder, out, checkp
     assert running.wait(timeout=120) == 129
     assert checkpoint.exists()
     assert sorted(p.name for p in out.parent.iterdir() if p.is_file()) == [checkpoint.name]
+
+
+def test_a_folder_for_checkpoints_that_went_away_is_told_once(distil, monkeypatch, capsys):
+    def save(path, state, identity):
+        raise DgddError(f"cannot write {path}: No such file or directory")
+
+    monkeypatch.setattr("dgdd_cli.engine.run.save_checkpoint", save)
+    assert distil() == 0
+    assert capsys.readouterr().err.count("no checkpoint at step") == 1
