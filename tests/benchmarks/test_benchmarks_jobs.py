@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -104,3 +105,25 @@ def test_a_document_names_what_its_process_ran_before(tmp_path, monkeypatch, fai
     assert worker.state_of(job, ["step"]) == ("failed: see its document" if fails else "done")
     assert json.loads(out.read_text()) == {"figure": 1, "before_in_this_process": ["step"]}
     assert worker.state_of(job | {"name": "no_such_benchmark"}, []).startswith("failed: ModuleNotFoundError")
+
+
+def test_the_plan_that_is_kept_for_a_gpu_is_the_one_that_would_run(tmp_path):
+    """A target that was renamed or added shows as not run, and none is left under an old name."""
+    script = Path(jobs.__file__).parent
+    line = [
+        sys.executable,
+        str(script / "all.py"),
+        "--plan",
+        "cuda",
+        "--datasets",
+        "digits,pacs",
+        "--out",
+        str(tmp_path),
+    ]
+    subprocess.run(line, check=True, capture_output=True, timeout=120)
+    kept = json.loads((script / "results" / "cuda.json").read_text())
+    planned = json.loads((tmp_path / "cuda.json").read_text())
+    told = ("benchmark", "dataset", "says", "figure", "target")
+    assert [[target[key] for key in told] for target in kept["targets"]] == [
+        [target[key] for key in told] for target in planned["targets"]
+    ]
