@@ -225,11 +225,20 @@ def test_checkpoints_know_the_precision_they_were_computed_in():
 
 
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
-def test_augmentation_never_runs_under_autocast(operation):
+def test_augmentation_never_runs_under_autocast(operation, monkeypatch):
+    """Not even where an operation multiplies matrices, which the operations of a CPU hardly do."""
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     augmentation = Draw(operation, torch.rand(4, 3, generator=torch.Generator().manual_seed(1)))
-    plain = augmentation(images)
+    plain, own, seen = augmentation(images), OPERATIONS[operation], []
+
+    def watched(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.is_autocast_enabled("cpu"), (torch.ones(2, 2) @ torch.ones(2, 2)).dtype))
+        return own(images, rows)
+
+    monkeypatch.setitem(OPERATIONS, operation, watched)
     with torch.autocast("cpu", torch.bfloat16):
         inside = augmentation(images)
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    assert seen == [(False, torch.float32)]
     assert inside.dtype == torch.float32
     assert torch.equal(inside, plain)
