@@ -3,8 +3,9 @@
 A PNG has a checksum for each chunk: any damage is noticed. A JPEG has none. Noticed are a file that ends early, markers
 where none can be, restart markers out of order, and a hole of zeros where zeros cannot be a flat area; a few changed
 bytes or the tail of another JPEG are a valid stream of other pixels, and nothing can tell. The other formats say what
-their decoders say: GIF and compressed TIFF most damage, WebP, AVIF, JPEG 2000, BMP and plain TIFF only a file that ends
-early.
+their decoders say: all of them of a file that ends early; GIF and LZW in TIFF of nearly everything larger than a
+changed byte; deflate in TIFF of most, but hardly of a hole of zeros; lossless WebP of some; WebP, AVIF, JPEG 2000, BMP,
+plain TIFF, PackBits and JPEG in TIFF of little more.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 # What Pillow's format plugins let through on hostile or broken files.
 BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError),
-    *(LookupError, TypeError, AttributeError, ArithmeticError, NotImplementedError, MemoryError),
+    *(LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError),
 )
 
 

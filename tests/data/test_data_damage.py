@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_pictures import draw_tree
-from PIL import Image
+from PIL import Image, features
 
 from dgdd_cli.data.damage import check_jpeg, png_chunks
 from dgdd_cli.data.decode import BROKEN, decode_image
@@ -101,6 +101,47 @@ def test_a_thumbnail_inside_a_jpeg_is_not_its_end() -> None:
     content = JPEGS["plain"]
     inside = content[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(thumbnail)) + thumbnail + content[2:]
     check_jpeg(inside)
+
+
+NOTICED = {  # damage of the compressed data that the decoders of these formats tell of
+    "GIF": ("hole", "noise", "cut"),
+    "TIFF lzw": ("hole", "noise", "cut"),
+    "TIFF deflate": ("noise", "cut"),
+    "TIFF": ("cut",),
+    "WEBP": ("cut",),
+    "JPEG2000": ("cut",),
+    "BMP": ("cut",),
+    "AVIF": ("cut",),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, which the reader of a dataset silences
+@pytest.mark.parametrize("name", NOTICED)
+def test_every_damage_is_noticed_or_gives_an_image_and_nothing_else_is_raised(name: str) -> None:
+    """What damage.py says of the formats without checksums."""
+    kind, _, compression = name.partition(" ")
+    options = {"compression": {"lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}[compression]} if compression else {}
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    whole = encoded(kind, scene().convert("P") if kind == "GIF" else None, **options)
+    random = np.random.default_rng(0)
+    for damage in ("hole", "noise", "cut"):
+        noticed = 0
+        for _ in range(20):
+            content = bytearray(whole)
+            at = int(random.integers(len(whole) // 5, len(whole) * 4 // 5))
+            if damage == "hole":
+                content[at : at + 64] = bytes(64)
+            elif damage == "noise":
+                for place in random.integers(200, len(whole), max(1, len(whole) // 100)):
+                    content[place] = random.integers(256)
+            else:
+                del content[at:]
+            try:
+                decode_image(bytes(content), 16)
+            except BROKEN:
+                noticed += 1
+        assert noticed >= 18 or damage not in NOTICED[name]
 
 
 def test_the_chunks_of_a_png_are_walked_to_the_end() -> None:
