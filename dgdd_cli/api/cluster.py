@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from dgdd_cli.api.reading import reading
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Reading, locate, read_as
 from dgdd_cli.data.locate import resolve_domains
 from dgdd_cli.errors import UsageError
@@ -28,7 +28,7 @@ log = logging.getLogger("dgdd")
 class Clustered:
     """The images that were grouped, their groups, and where they are written."""
 
-    images: DomainDataset
+    images: Images
     found: Grouping
     path: Path
     manifest: GroupsManifest

@@ -34,7 +34,7 @@ from dgdd_cli.text import plural, typeable
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from dgdd_cli.data.dataset import DomainDataset
+    from dgdd_cli.data.images import Images
     from dgdd_cli.groups.grouping import Grouping
 
 
@@ -142,7 +142,7 @@ def cluster(
         "fingerprint": manifest.fingerprint,
         "domains": list(images.domain_names),
         "images": len(images),
-        "skipped_images": images.skipped,
+        "skipped_images": len(images.skipped_files),
         **skipped_files(images.skipped_files),
         "image_size": images.image_size,
         "per": per,
@@ -169,7 +169,7 @@ def _number(groups: str) -> int | Literal["auto"]:
     return number
 
 
-def _described(images: DomainDataset, found: Grouping) -> list[dict[str, Any]]:
+def _described(images: Images, found: Grouping) -> list[dict[str, Any]]:
     """Size and most frequent class and domain of every group."""
     described = []
     for group, size in enumerate(found.sizes.tolist()):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.entries import listed
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.locate import Located, resolve_domain
 from dgdd_cli.errors import DataError, UsageError
 
@@ -40,7 +40,7 @@ def is_none(located: Located, target: str) -> bool:
     return True
 
 
-def one_class(dataset: DomainDataset) -> tuple[str, ...]:
+def one_class(dataset: Images) -> tuple[str, ...]:
     """A warning line where there is nothing to tell apart."""
     if len(dataset.class_names) != 1:
         return ()
@@ -50,7 +50,7 @@ def one_class(dataset: DomainDataset) -> tuple[str, ...]:
     )
 
 
-def check_cells(source: DomainDataset) -> tuple[str, ...]:
+def check_cells(source: Images) -> tuple[str, ...]:
     """One warning line for each empty cell (class x domain) of the sources; such a cell gets no weight.
 
     Raises DataError for classes with no image in any source.
@@ -69,7 +69,7 @@ def check_cells(source: DomainDataset) -> tuple[str, ...]:
     )
 
 
-def missing_classes(dataset: DomainDataset) -> tuple[str, ...]:
+def missing_classes(dataset: Images) -> tuple[str, ...]:
     """The classes without a single image, in index order."""
     per_class = dataset.counts().sum(1)  # (C,)
     return tuple(name for name, n in zip(dataset.class_names, per_class.tolist(), strict=True) if n == 0)

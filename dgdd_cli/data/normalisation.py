@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.images import Images
 
 _PIXELS = 2**22  # counted at once
 
 
-def normalisation_of(source: DomainDataset) -> Normalisation:
+def normalisation_of(source: Images) -> Normalisation:
     """The set's published normalisation, else the per-channel statistics of the source images themselves."""
     if source.normalisation is not None:
         return source.normalisation
     counts = torch.zeros(3, 256, dtype=torch.int64)
-    for part in source.images.split(max(1, _PIXELS // source.image_size**2)):
+    for part in source.batches(max(1, _PIXELS // source.image_size**2)):
         channels = part.transpose(0, 1).flatten(1).int()  # (3, n·H·W)
         counts += torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
     levels = counts.double()

@@ -8,18 +8,24 @@ import itertools
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.folder import list_samples
+from dgdd_cli.data.images import Images, Pixels
 from dgdd_cli.data.layout import Layout
 from dgdd_cli.text import plural, printable
 
+_HASHED = 1024  # images at once
 
-def image_hashes(images: Tensor) -> Tensor:
-    """64 bits of blake2b over each image's pixels: uint8 (N, 3, H, W) -> int64 (N,).
+
+def image_hashes(pixels: Pixels) -> Tensor:
+    """64 bits of blake2b over each image's pixels, int64 (N,).
 
     Among a million images two different ones share a hash with a probability of 3e-8.
     """
-    digests = [hashlib.blake2b(image.contiguous().numpy().data, digest_size=8).digest() for image in images]
+    digests = [
+        hashlib.blake2b(image.contiguous().numpy().data, digest_size=8).digest()
+        for batch in pixels.batches(_HASHED)
+        for image in batch
+    ]
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
@@ -29,11 +35,11 @@ def file_names(layout: Layout | None, domain: str, rows: Tensor, count: int) -> 
     return tuple(printable(samples[row].name) for row in rows.tolist()) if len(samples) == count else ()
 
 
-def check_shared(source: DomainDataset) -> tuple[str, ...]:
+def check_shared(source: Images) -> tuple[str, ...]:
     """One warning line for each two domains of the sources that are identical or share images."""
     if len(source.domain_names) < 2:
         return ()
-    hashes = image_hashes(source.images)
+    hashes = image_hashes(source)
     by_domain = [hashes[source.domains == d].sort().values for d in range(len(source.domain_names))]
     lines = []
     for (one, ours), (other, theirs) in itertools.combinations(zip(source.domain_names, by_domain, strict=True), 2):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis
 from dgdd_cli.config import Distillation
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import Distilled
@@ -33,13 +33,13 @@ def taught_facts(facts: BundleFacts, taught: Labels) -> BundleFacts:
 def bundle_facts(
     run: Distillation,
     located: Located,
-    source: DomainDataset,
+    source: Images,
     steps: int,
     chosen: Choice,
     ranks: Ranks = ALONE,
     *,
     groups: Groups | None = None,
-    domains: DomainDataset | None = None,
+    domains: Images | None = None,
 ) -> BundleFacts:
     """The facts of the bundle: nothing in it depends on the clock, the folder or the user.
 

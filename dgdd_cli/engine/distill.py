@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgdd_cli.config import Recipe
 from dgdd_cli.core.dispatch import choose
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.engine.loop import Keep, optimise
 from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.groups.find import Groups
@@ -48,7 +48,7 @@ class Distilled:
 
 def distill(
     context: Context,
-    source: DomainDataset,
+    source: Images,
     recipe: Recipe,
     *,
     ipc: int,
@@ -78,7 +78,7 @@ def distill(
         coding = parameterisation_of(recipe, source.image_size)
         state = state or initial_state(context, source, recipe, ipc=ipc)
         state = state.to(context.device)
-        check_tensors(state, coding.encode(to_unit(source.images[: coding.factor**2])))
+        check_tensors(state, coding.encode(to_unit(source.at(torch.arange(min(len(source), coding.factor**2))))))
         parts = risk_parts(source, groups).to(context.device) if groups else None
         sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
         announce(context, recipe, sizes, done=state.step)

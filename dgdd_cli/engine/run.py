@@ -12,8 +12,8 @@ import torch
 from dgdd_cli.bundle.manifest import Manifest
 from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.config import Distillation
-from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import check_cells, one_class
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.data.shared_images import check_shared
 from dgdd_cli.engine.checkpoint import checkpoint_path, digests, load_checkpoint, save_checkpoint
@@ -41,7 +41,7 @@ from dgdd_cli.storage.reserve import Reservation, reserved
 class Finished:
     """What a run leaves behind: where its bundle lies, and its manifest, which is None on a rank that does not lead."""
 
-    source: DomainDataset
+    source: Images
     path: Path
     manifest: Manifest | None
 
@@ -182,8 +182,8 @@ def _remove(checkpoint: Path) -> None:
 
 def _groups_of(
     run: Distillation,
-    source: DomainDataset,
-    styled: DomainDataset,
+    source: Images,
+    styled: Images,
     cache: Cache | None,
     progress: Progress,
     note: Callable[[str], None],

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Protocol
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.held import resident
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DgddError
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.estimate import Work, estimate_evaluation, require_room_to_evaluate
-from dgdd_cli.evaluation.feed import resident
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
 from dgdd_cli.evaluation.score_cache import ScoreCache
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
@@ -56,7 +56,7 @@ class _Job:
 def compare(
     context: Context,
     contestants: Sequence[Contestant],
-    targets: Mapping[str, DomainDataset],
+    targets: Mapping[str, Images],
     *,
     networks: Sequence[str],
     repeats: int,
@@ -110,7 +110,7 @@ def compare(
 
     with computing_in(protocol.precision, device):
         announce(context, [_work_of(job) for job in jobs], targets, protocol)
-        tests = resident({target: dataset.images for target, dataset in targets.items()}, device)
+        tests = dict(zip(targets, resident(list(targets.values()), device), strict=True))
         tick(0)
         for job in jobs:
             for repeat, trained in trainings(
@@ -139,7 +139,7 @@ def compare(
     ]
 
 
-def announce(context: Context, works: Sequence[Work], targets: Mapping[str, DomainDataset], protocol: Protocol) -> None:
+def announce(context: Context, works: Sequence[Work], targets: Mapping[str, Images], protocol: Protocol) -> None:
     """Say what trainings and tests will take. Raises UsageError where the device has no room for them."""
     works = [work for work in works if work.trainings]
     if not works:
@@ -168,4 +168,4 @@ def check_trainable(
             check_labels(name, trainer, contestant.name, own.labels)
             check_domains(name, trainer, contestant.name, own.domains)
     for network in networks:
-        check_depth(name, trainer, network, contestants[0].draw(0).images.shape[-1])
+        check_depth(name, trainer, network, contestants[0].draw(0).images.image_size)

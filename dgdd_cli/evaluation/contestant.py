@@ -9,25 +9,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import Held, resident
+from dgdd_cli.data.images import Images, Pixels
 from dgdd_cli.synthesis.labels import Labels
 
 
 class TrainingSet(NamedTuple):
     """Images with what each is taught and, where known, the domain it comes from."""
 
-    images: Tensor  # (N, 3, H, W) uint8
+    images: Pixels
     labels: Labels  # of N images
     domains: Tensor  # (N,) int64 in [-1, D); -1 = mixed
 
     def to(self, device: torch.device) -> TrainingSet:
-        """The same set on a device."""
-        return TrainingSet(self.images.to(device), self.labels.to(device), self.domains.to(device))
+        """The same set for use on a device; images that do not fit there come from the host batch by batch."""
+        (images,) = resident([self.images], device)
+        return TrainingSet(images, self.labels.to(device), self.domains.to(device))
 
 
-def real_images(source: DomainDataset, rows: Tensor | slice = slice(None)) -> TrainingSet:
-    """Some images of a dataset, or all, each with its class."""
-    return TrainingSet(source.images[rows], Labels("hard", source.labels[rows]), source.domains[rows])
+def real_images(source: Images, rows: Tensor | None = None) -> TrainingSet:
+    """Some images of a dataset, each with its class; or all, which stay where they are."""
+    if rows is None:
+        return TrainingSet(source, Labels("hard", source.labels), source.domains)
+    return TrainingSet(Held(source.at(rows)), Labels("hard", source.labels[rows]), source.domains[rows])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.config import Probes, Protocol, resolve
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import Held
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.contestant import Contestant, TrainingSet, real_images
 from dgdd_cli.probes.centroid_rows import centroid_rows
@@ -31,7 +33,7 @@ def check_baselines(names: Iterable[str]) -> None:
 
 def baseline_rows(
     name: str,
-    source: DomainDataset,
+    source: Images,
     *,
     ipc: int,
     seed: int,
@@ -53,7 +55,8 @@ def baseline_rows(
 
 def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
     """A bundle as it decodes: its uint8 training images, what they are taught, its normalisation."""
-    manifest, own = bundle.manifest, TrainingSet(*bundle.labelled())
+    manifest, (images, labels, domains) = bundle.manifest, bundle.labelled()
+    own = TrainingSet(Held(images), labels, domains)
 
     return Contestant(
         name=str(bundle.path),
@@ -78,7 +81,7 @@ def bundle_normalisation(bundle: Bundle) -> Normalisation:
 
 def baseline_contestant(
     name: str,
-    source: DomainDataset,
+    source: Images,
     *,
     ipc: int,
     seed: int,

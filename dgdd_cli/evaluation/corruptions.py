@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from dgdd_cli.data.images import Pixels
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
@@ -46,7 +47,14 @@ def check_corruptions(names: Iterable[str]) -> None:
             raise UnknownName("corruption", name, CORRUPTIONS)
 
 
+def shift(images: Pixels, corruption: str, generator: torch.Generator) -> Tensor:
+    """All images under a corruption, chunk by chunk: uint8 (N, 3, H, W)."""
+    return torch.cat([CORRUPTIONS[corruption](part, generator) for part in images.batches(_chunk(images.image_size))])
+
+
 def _by_chunks(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    pixels = images.shape[-2] * images.shape[-1]
-    size = max(_BLOCK, _CHUNK_PIXELS // pixels // _BLOCK * _BLOCK)
-    return torch.cat([to_bytes(change(to_unit(part))) for part in images.split(size)])
+    return torch.cat([to_bytes(change(to_unit(part))) for part in images.split(_chunk(images.shape[-1]))])
+
+
+def _chunk(image_size: int) -> int:
+    return max(_BLOCK, _CHUNK_PIXELS // image_size**2 // _BLOCK * _BLOCK)

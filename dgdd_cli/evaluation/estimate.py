@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from dgdd_cli.config import Protocol
+from dgdd_cli.data.held import resident_bytes
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.networks.footprint import ACTIVATIONS, COPIES, MOST, backward_bytes, footprint
 from dgdd_cli.networks.pace import seconds_an_image
@@ -56,7 +57,7 @@ def evaluation_bytes(
         training = work.at_once * (passed + 4 * COPIES * batch * pixels + 2 * weights)  # their velocities too
         peak = footprint(work.network, image_size=image_size, width=protocol.width).peak
         test = peak * max(1, min(MOST, tests, ACTIVATIONS // peak))
-        moved = 0 if device.type == "cpu" else (work.at_once * work.images + tests) * pixels
+        moved = resident_bytes([tests * pixels, *[work.images * pixels] * work.at_once], device)
         found = max(found, in_use(max(training, test), device) + moved)
     return found
 

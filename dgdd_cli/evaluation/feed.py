@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import Held
+from dgdd_cli.data.images import Pixels
 from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.trainers import trainer_of
 from dgdd_cli.evaluation.trainers.trainer import Batch, Draws
-from dgdd_cli.runtime.memory import free_memory_bytes
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
@@ -30,7 +31,7 @@ class Chance(NamedTuple):
 class Pool(NamedTuple):
     """S training sets of N images each, one after the other, and the row where the set of each training begins."""
 
-    images: Tensor  # (S·N, 3, H, W) uint8; normalised when a batch takes them, for float32 has four times the bytes
+    images: Pixels  # S·N; normalised when a batch takes them, for float32 has four times the bytes
     labels: Labels  # of S·N images
     domains: Tensor  # (S·N,) int64
     size: int  # N
@@ -50,10 +51,12 @@ def pool_of(sets: Sequence[TrainingSet], of: Sequence[int], normalisation: Norma
     """S sets of one size for R trainings; `of` says which set each training has, so that several may share one."""
     (images, labels, domains), size = sets[0], len(sets[0].labels)
     if len(sets) > 1:
-        images, domains = torch.cat([own.images for own in sets]), torch.cat([own.domains for own in sets])
+        every = torch.arange(size, device=domains.device)
+        images = Held(torch.cat([own.images.at(every) for own in sets]))
+        domains = torch.cat([own.domains for own in sets])
         labels = labels.of([torch.cat(parts) for parts in zip(*(own.labels.tensors for own in sets), strict=True)])
     begins = [size * place for place in of]
-    return Pool(images, labels, domains, size, begins, statistics_on(images.device, normalisation))
+    return Pool(images, labels, domains, size, begins, statistics_on(domains.device, normalisation))
 
 
 def statistics_on(device: torch.device, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
@@ -71,11 +74,11 @@ def epoch(pool: Pool, protocol: Protocol, chances: Sequence[Chance]) -> Iterator
     steps = list(zip(*(_drawn(pool, protocol, *own) for own in zip(pool.begins, chances, strict=True)), strict=True))
     turns = [sorted(range(len(step)), key=lambda r: step[r].augmentation.operation) for step in steps]
     tensors = [_stacked(step, turn) for step, turn in zip(steps, turns, strict=True)]
-    moved = iter(send([tensor for own in tensors for tensor in own], pool.images.device))
+    moved = iter(send([tensor for own in tensors for tensor in own], pool.domains.device))
     for step, turn, own in zip(steps, turns, tensors, strict=True):
         rows, turned, uniforms, *draws = (next(moved) for _ in own)
         operations = [step[r].augmentation.operation for r in turn]
-        seen = normalise(to_unit(pool.images[turned]), *pool.statistics)
+        seen = normalise(to_unit(pool.images.at(turned)), *pool.statistics)
         images = _augmented(seen, uniforms, operations, turn)
         yield Batch(images, pool.labels.at(rows), pool.domains[rows], tuple(draws))
 
@@ -130,17 +133,6 @@ def send(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
         for place, part in zip(places, joined.split([tensors[place].numel() for place in places]), strict=True):
             found[place] = part.view(tensors[place].shape)
     return [found[place] for place in range(len(tensors))]
-
-
-def resident(images: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Images of the CPU by name, on `device` for as long as they fill at most a quarter of its free memory."""
-    left = (free_memory_bytes(device) or 0) // 4
-    found = dict(images)
-    for name, own in images.items():
-        if own.device != device and own.nbytes <= left:
-            left -= own.nbytes
-            found[name] = own.to(device)
-    return found
 
 
 def parts(order: Tensor, size: int) -> list[Tensor]:

@@ -6,13 +6,14 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.arranged import joined
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UsageError
 from dgdd_cli.groups.find import NAMED, find_groups
 from dgdd_cli.groups.kept import Kind, kept_groups
@@ -50,7 +51,7 @@ class TargetGroups:
         return hashlib.sha256(names + b"\0" + places[self.members[target]].numpy().tobytes()).hexdigest()
 
 
-def groups_of(context: Context, spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
+def groups_of(context: Context, spec: str, targets: Mapping[str, Images]) -> TargetGroups:
     """The groups that `spec` names: domain, class-domain, kmeans:K (of each target by itself) or a groups file.
 
     `targets` are sets of one domain each, by its name. Clusters are made once and kept in the cache: the
@@ -77,7 +78,7 @@ def check_spec(spec: str) -> None:
         )
 
 
-def _clusters(context: Context, spec: str, targets: Mapping[str, DomainDataset]) -> TargetGroups:
+def _clusters(context: Context, spec: str, targets: Mapping[str, Images]) -> TargetGroups:
     number = int(spec.partition(":")[2])
     smallest = min(targets, key=lambda target: len(targets[target]))
     if number > (fewest := len(targets[smallest])) > 0:
@@ -99,17 +100,3 @@ def _clusters(context: Context, spec: str, targets: Mapping[str, DomainDataset])
             what = "made, and kept in" if found.made else "those kept in"
             log.info("%s of %s: %s %s", plural(number, "cluster"), target, what, found.path)
     return TargetGroups(spec, tuple(names), members, files)
-
-
-def joined(targets: Mapping[str, DomainDataset]) -> DomainDataset:
-    """The targets as one set of several domains, in their order."""
-    sets = list(targets.values())
-    if len(sets) == 1:
-        return sets[0]
-    return replace(
-        sets[0],
-        images=torch.cat([own.images for own in sets]),
-        labels=torch.cat([own.labels for own in sets]),
-        domains=torch.cat([torch.full((len(own),), d) for d, own in enumerate(sets)]),
-        domain_names=tuple(targets),
-    )

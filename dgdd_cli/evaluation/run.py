@@ -11,8 +11,8 @@ from typing import Any
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.config import Protocol
-from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.data.hold_out import is_none, one_class
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located, Reading, locate, read_as
 from dgdd_cli.data.locate import resolve_domains
 from dgdd_cli.data.shared_images import check_shared
@@ -85,7 +85,7 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
     for bundle in bundles:
         check_classes(bundle, located.class_names, located.name)
 
-    def load(domains: Sequence[str]) -> DomainDataset:
+    def load(domains: Sequence[str]) -> Images:
         return read_as(request.reading, located, image_size=size, domains=domains, progress=context.progress)
 
     targets = targets_of(
@@ -166,11 +166,11 @@ def _baselines(
     protocol: Protocol,
     bundles: Sequence[Bundle],
     located: Located,
-    load: Callable[[Sequence[str]], DomainDataset],
+    load: Callable[[Sequence[str]], Images],
 ) -> list[Contestant]:
     """Each baseline once for every source set and budget among the bundles."""
     found: dict[str, Contestant] = {}
-    sources: dict[tuple[str, ...], DomainDataset] = {}
+    sources: dict[tuple[str, ...], Images] = {}
     for bundle in bundles if names else []:
         manifest = bundle.manifest
         if manifest.domains not in sources:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.layout import listed
 from dgdd_cli.data.locate import Located
 from dgdd_cli.data.shared_images import file_names, image_hashes
@@ -100,7 +100,7 @@ def compare_with_sources(
     contestants: Sequence[Contestant],
     targets: Sequence[Target],
     located: Located,
-    load: Callable[[Sequence[str]], DomainDataset],
+    load: Callable[[Sequence[str]], Images],
 ) -> dict[tuple[str, str], Seen]:
     """What every contestant has seen of every target, by the names of the two.
 
@@ -117,8 +117,8 @@ def compare_with_sources(
             source = clean[name].dataset if name in clean else load((name,))
         except DataError:
             continue
-        at_hand[name] = AtHand(source.domain_fingerprints()[name], image_hashes(source.images))
-    hashes = {name: image_hashes(target.dataset.images) for name, target in clean.items() if at_hand}
+        at_hand[name] = AtHand(source.domain_fingerprints()[name], image_hashes(source))
+    hashes = {name: image_hashes(target.dataset) for name, target in clean.items() if at_hand}
     found = {}
     for name, target in clean.items():
         for contestant in contestants:

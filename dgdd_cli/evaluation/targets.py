@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.dataset import with_pixels
 from dgdd_cli.data.hold_out import missing_classes
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DataError
-from dgdd_cli.evaluation.corruptions import CORRUPTIONS
+from dgdd_cli.evaluation.corruptions import shift
 from dgdd_cli.runtime.seeds import stream
 
 log = logging.getLogger("dgdd")
@@ -20,7 +21,7 @@ class Target:
     """A target domain: its clean images, or a corrupted copy, which keeps the clean images' fingerprint."""
 
     name: str
-    dataset: DomainDataset
+    dataset: Images
     fingerprint: str
     corruption: str | None = None
 
@@ -32,7 +33,7 @@ class Target:
 
 def targets_of(
     names: Sequence[str],
-    load: Callable[[Sequence[str]], DomainDataset],
+    load: Callable[[Sequence[str]], Images],
     *,
     corruptions: Sequence[str],
     seed: int,
@@ -53,13 +54,13 @@ def targets_of(
 
 
 def corrupted(clean: Target, corruption: str, seed: int) -> Target:
-    """A shifted copy; what chance it needs depends on the seed and the domain's name alone."""
+    """A shifted copy, in memory; what chance it needs depends on the seed and the domain's name alone."""
     generator = stream(seed, "evaluation", "corruption", corruption, clean.name)
-    images = CORRUPTIONS[corruption](clean.dataset.images, generator)
-    return replace(clean, dataset=replace(clean.dataset, images=images), corruption=corruption)
+    shifted = with_pixels(clean.dataset, shift(clean.dataset, corruption, generator))
+    return replace(clean, dataset=shifted, corruption=corruption)
 
 
-def _check_classes(test: DomainDataset, allow_missing_classes: bool) -> None:
+def _check_classes(test: Images, allow_missing_classes: bool) -> None:
     for line in test.notes:
         log.warning("%s", line)
     if missing := missing_classes(test):

@@ -73,7 +73,7 @@ def train_together(
     tensors (R, ...) that one optimiser steps; SGD acts on each element, so that no network feels another.
     """
     trainer, settings = trainer_of(protocol)
-    device = sets[0].images.device
+    device = sets[0].domains.device
     of = range(len(sets)) if of is None else of
     forms = [network for network in networks if isinstance(network, ConvNet)]
     if len(forms) < len(networks):

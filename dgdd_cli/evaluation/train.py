@@ -12,6 +12,7 @@ from torch.optim.swa_utils import update_bn
 
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.images import Pixels
 from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, send, statistics_on
 from dgdd_cli.evaluation.trainers import trainer_of
@@ -39,7 +40,7 @@ def train(
     rate drops once at half time, where momentum starts afresh. `tick` hears the number of each finished epoch.
     """
     trainer, settings = trainer_of(protocol)
-    device = training.images.device
+    device = next(network.parameters()).device
     own = on(device, trainer.parameters(network, settings, chance.trainer))
     network.train()
 
@@ -118,12 +119,12 @@ def put(parameters: Parameters, network: Network) -> None:
 
 
 @torch.no_grad()
-def predict(network: Network, images: Tensor, protocol: Protocol, normalisation: Normalisation) -> Tensor:
-    """Class probabilities float32 (N, C) of images uint8 (N, 3, H, W), in evaluation mode, on the CPU."""
+def predict(network: Network, images: Pixels, protocol: Protocol, normalisation: Normalisation) -> Tensor:
+    """Class probabilities float32 (N, C) of all images, in evaluation mode, on the CPU."""
     device = next(network.parameters()).device
     network.eval()
     found, statistics = [], statistics_on(device, normalisation)
-    for part in images.split(images_at_once(network, images.shape[-1])):
+    for part in images.batches(images_at_once(network, images.image_size)):
         (seen,) = send([part], device) if part.device.type == "cpu" else [part]
         with precision(protocol, device):
             logits = network(normalise(to_unit(seen), *statistics))

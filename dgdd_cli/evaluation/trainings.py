@@ -37,7 +37,7 @@ def trainings(
             build(
                 name,
                 num_classes=num_classes,
-                image_size=sets[keys[0]].images.shape[-1],
+                image_size=sets[keys[0]].images.image_size,
                 generator=context.stream("evaluation", name, repeat, "network"),
                 width=protocol.width,
             ).to(context.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.groups.spectrum import radial_log_power
 from dgdd_cli.networks import build
@@ -22,22 +22,24 @@ _PIXEL_SIDE = 32  # larger images are averaged down to this before their pixels 
 _BATCH_PIXELS = 2**18  # per forward pass: 256 images of 32 x 32
 
 
-def features_of(dataset: DomainDataset, features: Features, seed: int, progress: Progress) -> Tensor:
+def features_of(dataset: Images, features: Features, seed: int, progress: Progress) -> Tensor:
     """Float32 features of every image, (N, F)."""
     count, size = len(dataset), dataset.image_size
     look = _look(dataset, features, seed)
     vectors = torch.empty(0, 0)
-    for rows in torch.arange(count).split(max(1, _BATCH_PIXELS // (size * size))):
+    done = 0
+    for images in dataset.batches(max(1, _BATCH_PIXELS // (size * size))):
         with torch.no_grad():
-            found = look(dataset.images[rows].float() / 255)  # (B, 3, H, W) -> (B, F)
+            found = look(images.float() / 255)  # (B, 3, H, W) -> (B, F)
         if not len(vectors):
             vectors = found.new_empty(count, found.shape[1])  # held once: a list to be joined would double it
-        vectors[rows] = found
-        progress("features", int(rows[-1]) + 1, count)
+        vectors[done : done + len(found)] = found
+        done += len(found)
+        progress("features", done, count)
     return vectors
 
 
-def describe(dataset: DomainDataset, features: Features) -> str:
+def describe(dataset: Images, features: Features) -> str:
     """The features in words, for the record."""
     size = dataset.image_size
     if features == "pixels":
@@ -49,7 +51,7 @@ def describe(dataset: DomainDataset, features: Features) -> str:
     return f"last block of a random convnet at {size} px, pixels normalised by {norm.origin}"
 
 
-def _look(dataset: DomainDataset, features: Features, seed: int) -> Callable[[Tensor], Tensor]:
+def _look(dataset: Images, features: Features, seed: int) -> Callable[[Tensor], Tensor]:
     """Images (B, 3, H, W) in [0, 1] -> (B, F)."""
     size = dataset.image_size
     if features == "pixels":

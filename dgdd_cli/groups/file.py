@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dgdd_cli.bundle.manifest import Block, Count, Identifier, Name, Seed, Sha256, Size, Text, identify, parse
 from dgdd_cli.bundle.read import check_hashes, check_range
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DataError
 from dgdd_cli.storage.container import invalid, read_container, tensor_sha256, write_container
 from dgdd_cli.storage.layout import check_layout
@@ -136,7 +136,7 @@ def passed_checks(file: GroupsFile) -> list[str]:
     ]
 
 
-def check_groups_match(file: GroupsFile, dataset: DomainDataset) -> None:
+def check_groups_match(file: GroupsFile, dataset: Images) -> None:
     """Raise DataError unless the groups were made for exactly this dataset, its domains and its image size.
 
     Groups within classes must hold images of their own class alone.

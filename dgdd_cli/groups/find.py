@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 from dgdd_cli.groups.features import Features, describe
 from dgdd_cli.groups.file import check_groups_match, read_groups
@@ -44,9 +44,7 @@ class Groups:
     features: str | None = None  # of `kmeans:K`, in words: what images were compared by
 
 
-def find_groups(
-    dataset: DomainDataset, spec: str, *, seed: int, cache: Cache | None, progress: Progress = silent
-) -> Groups:
+def find_groups(dataset: Images, spec: str, *, seed: int, cache: Cache | None, progress: Progress = silent) -> Groups:
     """The groups that `spec` names: `domain`, `class-domain`, `kmeans:K` within each class, or a file of dgdd cluster.
 
     K-means groups come from `FEATURES` and `seed`; those smaller than `smallest_group` are merged into the nearest.
@@ -70,7 +68,7 @@ def find_groups(
 
 
 def _groups(
-    dataset: DomainDataset,
+    dataset: Images,
     ids: Tensor,
     names: Sequence[str],
     *,
@@ -95,7 +93,7 @@ def _groups(
     return Groups(assignments, kept, sizes, within_class, tuple(said), digest, features)
 
 
-def _of_file(dataset: DomainDataset, spec: str) -> Groups:
+def _of_file(dataset: Images, spec: str) -> Groups:
     path = Path(spec).expanduser()
     if not path.exists():
         files = sorted(map(str, path.parent.glob("*.safetensors")))[:20]
@@ -109,7 +107,7 @@ def _of_file(dataset: DomainDataset, spec: str) -> Groups:
     return _groups(dataset, file.groups, names, within_class=classes is not None, notes=notes)
 
 
-def _within(dataset: DomainDataset, group_classes: Tensor) -> list[str]:
+def _within(dataset: Images, group_classes: Tensor) -> list[str]:
     """A name for each group: its class and its number in it, from 1."""
     numbers = [itertools.count(1) for _ in dataset.class_names]
     return [f"{dataset.class_names[c]} cluster {next(numbers[c])}" for c in group_classes.tolist()]
@@ -121,7 +119,7 @@ def _number(spec: str) -> int:
     return int(spec.partition(":")[2])
 
 
-def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Cache | None, progress: Progress) -> Groups:
+def _clusters(dataset: Images, number: int, seed: int, cache: Cache | None, progress: Progress) -> Groups:
     counts = dataset.counts().sum(1)  # (C,)
     fewest = int(counts[counts > 0].min())
     if number > fewest:
@@ -137,7 +135,7 @@ def _clusters(dataset: DomainDataset, number: int, seed: int, cache: Cache | Non
     return _groups(dataset, found.assignments, names, within_class=True, notes=notes, features=features)
 
 
-def _shortfalls(dataset: DomainDataset, number: int, formed: Tensor, counts: Tensor) -> list[str]:
+def _shortfalls(dataset: Images, number: int, formed: Tensor, counts: Tensor) -> list[str]:
     """Which classes have fewer groups than the number asked for, and why; formed and counts int64 (C,)."""
     tiny: list[str] = []
     merged: list[str] = []

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.groups.features import Features, describe, features_of
 from dgdd_cli.groups.merge import merge_small
@@ -69,7 +69,7 @@ class _Found:
 
 @computing_in(PRECISION, torch.device("cpu"))
 def group_dataset(
-    dataset: DomainDataset,
+    dataset: Images,
     *,
     groups: int | Literal["auto"],
     features: Features = "pixels",
@@ -171,7 +171,7 @@ def _weighted(scores: list[tuple[float | None, int]]) -> float | None:
     return sum(s * w for s, w in known) / sum(w for _, w in known) if known else None
 
 
-def _parts(dataset: DomainDataset, per: Per) -> list[_Part]:
+def _parts(dataset: Images, per: Per) -> list[_Part]:
     if per == "all":
         return [_Part(None, "the dataset", torch.arange(len(dataset)))]
     rows = [(dataset.labels == c).nonzero().squeeze(1) for c in range(len(dataset.class_names))]
@@ -191,7 +191,7 @@ def _check_number(groups: int, parts: list[_Part]) -> None:
         )
 
 
-def _notes(dataset: DomainDataset, parts: list[_Part], found: list[_Found], per: Per) -> Iterator[str]:
+def _notes(dataset: Images, parts: list[_Part], found: list[_Found], per: Per) -> Iterator[str]:
     if per == "class":
         for c in (dataset.counts().sum(1) == 0).nonzero().squeeze(1).tolist():
             yield f"class {dataset.class_names[c]!r} has no images and gets no group"

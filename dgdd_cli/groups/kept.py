@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import dgdd_cli
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DataError
 from dgdd_cli.groups.features import Features, describe
 from dgdd_cli.groups.file import (
@@ -57,7 +57,7 @@ class KeptGroups:
     notes: tuple[str, ...] = ()
 
 
-def kept_groups(dataset: DomainDataset, kind: Kind, *, cache: Cache | None, progress: Progress) -> KeptGroups:
+def kept_groups(dataset: Images, kind: Kind, *, cache: Cache | None, progress: Progress) -> KeptGroups:
     """The groups of a kind, read from the cache, or made and kept there. Raises what `group_dataset` raises."""
     key = _key(dataset, kind)
     if cache is not None and (file := cache.get(key, partial(_verified, dataset=dataset, kind=kind))) is not None:
@@ -77,9 +77,7 @@ def kept_groups(dataset: DomainDataset, kind: Kind, *, cache: Cache | None, prog
     return KeptGroups(found.assignments, found.group_classes, len(found.sizes), path, made=True, notes=found.notes)
 
 
-def write_grouping(
-    path: Path, dataset: DomainDataset, found: Grouping, *, seed: int, overwrite: bool
-) -> GroupsManifest:
+def write_grouping(path: Path, dataset: Images, found: Grouping, *, seed: int, overwrite: bool) -> GroupsManifest:
     """Write the groups that were found in a dataset as a groups file; raises as `write_groups` does."""
     facts = GroupsFacts(
         dataset=dataset.name,
@@ -101,7 +99,7 @@ def write_grouping(
     )
 
 
-def _key(dataset: DomainDataset, kind: Kind) -> Key:
+def _key(dataset: Images, kind: Kind) -> Key:
     counts = dataset.counts().sum(1).tolist()
     choices = {
         "dataset": dataset.name,
@@ -124,7 +122,7 @@ def _key(dataset: DomainDataset, kind: Kind) -> Key:
     return Key("groups", what, choices, facts)
 
 
-def _verified(path: Path, dataset: DomainDataset, kind: Kind) -> GroupsFile:
+def _verified(path: Path, dataset: Images, kind: Kind) -> GroupsFile:
     """The kept file; raises DataError unless it holds what would be made now."""
     file = read_groups(path)
     check_groups_match(file, dataset)

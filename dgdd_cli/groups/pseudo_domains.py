@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.arranged import under_domains
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UsageError
 from dgdd_cli.groups.file import check_groups_match, read_groups
 
 
-def with_pseudo_domains(source: DomainDataset, path: str) -> DomainDataset:
+def with_pseudo_domains(source: Images, path: str) -> Images:
     """`source` with the groups of a groups file in the place of its domains, named `group 1` to `group G`.
 
     Raises DataError when the file is not valid or was made for other images, UsageError when its groups lie within
@@ -24,4 +24,4 @@ def with_pseudo_domains(source: DomainDataset, path: str) -> DomainDataset:
             hint=f"dgdd cluster {source.name} --per all makes groups that can serve as domains",
         )
     names = tuple(f"group {number + 1}" for number in range(file.manifest.groups))
-    return replace(source, domains=file.groups, domain_names=names)
+    return under_domains(source, file.groups, names)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from dgdd_cli.config import Probes, Recipe
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UsageError
 from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.methods.state import State, Steps, Tensors
@@ -17,7 +17,7 @@ from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_unit
 
 
-def initial_state(context: Context, source: DomainDataset, recipe: Recipe, *, ipc: int) -> State:
+def initial_state(context: Context, source: Images, recipe: Recipe, *, ipc: int) -> State:
     """The synthetic set before the first step. Raises UsageError when `ipc` is above a class's images."""
     generator = context.stream("initialisation")
     coding = parameterisation_of(recipe, source.image_size)
@@ -29,7 +29,7 @@ def initial_state(context: Context, source: DomainDataset, recipe: Recipe, *, ip
         rows = balanced_rows(source, budget, generator)
     else:
         rows = centroid_rows(context, source, recipe.probes or Probes(), ipc=budget, index=0, generator=generator)
-    tensors = coding.encode(to_unit(source.images[rows]).to(context.device))
+    tensors = coding.encode(to_unit(source.at(rows)).to(context.device))
     velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     labels, domains = source.labels[rows].view(-1, tiles)[:, 0], source.domains[rows].view(-1, tiles)
     domains = torch.where((domains == domains[:, :1]).all(1), domains[:, 0], -1)  # of tiles from several domains: mixed

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from dgdd_cli.config import Probes, Recipe
+from dgdd_cli.data.held import resident_bytes
 from dgdd_cli.methods import method_of
 from dgdd_cli.methods.memory import (
     Sizes,
@@ -72,7 +73,7 @@ def bytes_needed(recipe: Recipe, sizes: Sizes, device: torch.device) -> int:
     kept = 0 if free is not None and 2 * bank > free else bank
     if bank and probes and probes.bank_size:
         kept += min(probes.bank_size, VIEWS_KEPT) * network_bytes(probes, sizes)
-    source = 0 if device.type == "cpu" else sizes.images * sizes.pixels
+    source = resident_bytes([sizes.images * sizes.pixels], device)
     return in_use(max(tensor_peaks(recipe, sizes)), device) + kept + source
 
 

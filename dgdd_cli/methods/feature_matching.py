@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dgdd_cli.config import Matching, Probes, Recipe
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching import OBJECTIVES
@@ -21,9 +21,7 @@ from dgdd_cli.probes.source import probe_source
 from dgdd_cli.runtime.context import Context
 
 
-def feature_steps(
-    context: Context, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
-) -> Steps:
+def feature_steps(context: Context, source: Images, recipe: Recipe, state: State, parts: RiskParts | None) -> Steps:
     """Matching of mean features, or of samples of them, through probes that never change; fills their bank."""
     matching, probes, optimiser = tables(recipe)
     check_samples(matching, probes)

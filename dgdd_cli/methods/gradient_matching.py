@@ -15,7 +15,9 @@ from torch.nn import functional as F
 
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Matching, Probes, Recipe, Risk, Trajectory
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import resident
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
@@ -47,7 +49,7 @@ class _Life:
 
 def gradient_matching(
     context: Context,
-    source: DomainDataset,
+    source: Images,
     labels: Tensor,
     *,
     matching: Matching,
@@ -69,7 +71,7 @@ def gradient_matching(
     network = blueprint(probes.network, image_size=source.image_size, width=probes.width)
     own = normalised_by(network, normalisation)
     mean, std = (torch.tensor(v, device=device) for v in (own.mean, own.std))
-    real, real_labels, classes = source.images.to(device), source.labels.to(device), len(source.class_names)
+    (real,), real_labels, classes = resident([source], device), source.labels.to(device), len(source.class_names)
     synthetic_rows = labels.argsort(stable=True).view(classes, -1)  # (C, IPC)
     strata = strata_of(source.labels, _strata(source, matching, parts), classes)
     life: _Life | None = None
@@ -86,7 +88,7 @@ def gradient_matching(
         )
 
     def pixels(rows: Tensor) -> Tensor:
-        return normalise(to_unit(real[rows]), mean, std)
+        return normalise(to_unit(real.at(rows)), mean, std)
 
     def begin(index: int) -> _Life:
         network = build(
@@ -161,16 +163,14 @@ def _class_losses(network: Backbone, images: Tensor, label: int) -> Tensor:
     return F.cross_entropy(logits, torch.full((len(images),), label, device=images.device), reduction="none")
 
 
-def _strata(source: DomainDataset, matching: Matching, parts: RiskParts | None) -> Tensor:
+def _strata(source: Images, matching: Matching, parts: RiskParts | None) -> Tensor:
     """What the real images of a class are drawn evenly from, int64 (N,)."""
     if parts is not None:
         return parts.partition.ids.cpu()
     return source.domains if matching.weights == "equal" else torch.zeros_like(source.domains)
 
 
-def gradient_steps(
-    context: Context, source: DomainDataset, recipe: Recipe, state: State, parts: RiskParts | None
-) -> Steps:
+def gradient_steps(context: Context, source: Images, recipe: Recipe, state: State, parts: RiskParts | None) -> Steps:
     """Matching of parameter gradients through networks that are trained as they go."""
     matching, probes, _ = tables(recipe)
     trajectory = recipe.trajectory

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from dgdd_cli.config import Probes, Recipe
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.matching.readout import features, readout_named
 from dgdd_cli.methods import method_of
@@ -42,7 +42,7 @@ class Sizes:
         return 3 * self.image_size**2
 
 
-def sizes_of(source: DomainDataset, *, ipc: int, parts: int = 0) -> Sizes:
+def sizes_of(source: Images, *, ipc: int, parts: int = 0) -> Sizes:
     """The sizes of a run from a source set."""
     return Sizes(
         len(source),

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dgdd_cli.config import Matching, Optimiser, Probes, Recipe
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.methods.risk_parts import RiskParts
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.runtime.context import Context
 
-MakeSteps = Callable[[Context, DomainDataset, Recipe, State, RiskParts | None], Steps]
+MakeSteps = Callable[[Context, Images, Recipe, State, RiskParts | None], Steps]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.groups.find import Groups
 from dgdd_cli.probes.view import Partition
 
@@ -41,7 +41,7 @@ class RiskParts:
         )
 
 
-def risk_parts(source: DomainDataset, groups: Groups) -> RiskParts:
+def risk_parts(source: Images, groups: Groups) -> RiskParts:
     """The parts of a source set under its groups."""
     count = len(groups.names)
     pairs, ids = torch.unique(source.labels * count + groups.assignments, return_inverse=True)
@@ -72,7 +72,7 @@ class DomainPieces:
     of_cell: Tensor  # (Q,) float32, the share of its cell's images
 
 
-def split_by_domain(source: DomainDataset, parts: RiskParts) -> DomainPieces:
+def split_by_domain(source: Images, parts: RiskParts) -> DomainPieces:
     """The pieces of the parts of a source set, on the device of the parts."""
     device, sources = parts.classes.device, len(source.domain_names)
     pairs, ids = torch.unique(parts.partition.ids.cpu() * sources + source.domains, return_inverse=True)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Probes
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.held import resident
+from dgdd_cli.data.images import Images
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.probes.view import image_features, make_view
 from dgdd_cli.runtime.context import Context
@@ -16,7 +17,7 @@ from dgdd_cli.synthesis.initial import kmeans_rows
 
 def centroid_rows(
     context: Context,
-    source: DomainDataset,
+    source: Images,
     probes: Probes,
     *,
     ipc: int,
@@ -27,8 +28,10 @@ def centroid_rows(
     plain = probes.model_copy(update={"augment": "none"})
     view = make_view(source, plain, normalisation_of(source), context.seed, index, context.device)
 
-    def features(images: Tensor) -> Tensor:
-        return image_features(view, images.to(context.device)).cpu()
+    (images,) = resident([source], context.device)
+
+    def features(rows: Tensor) -> Tensor:
+        return image_features(view, images, rows.to(context.device)).cpu()
 
     with computing_in(probes.precision, context.device, setting="probes.precision"):
         return kmeans_rows(source, ipc, generator, features)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Probes
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import resident
+from dgdd_cli.data.images import Images
 from dgdd_cli.probes.bank import Share
 from dgdd_cli.probes.subsets import rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, View, image_features, subset_features
@@ -21,7 +23,7 @@ from dgdd_cli.storage.cache import Key
 
 
 def shares_of(
-    source: DomainDataset,
+    source: Images,
     settings: Probes,
     normalisation: Normalisation,
     view_of: Callable[[int], View],
@@ -38,7 +40,7 @@ def shares_of(
     `samples` images of each, drawn from a stream with the domain's name: nothing of another domain is in it.
     `normalisation` is the one that the views use.
     """
-    images = source.images.to(device)
+    (images,) = resident([source], device)
     common = {
         "dataset": source.name,
         "classes": list(source.class_names),

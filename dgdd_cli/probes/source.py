@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Probes
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import resident
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UsageError
 from dgdd_cli.networks import normalised_by
 from dgdd_cli.probes.bank import fill_bank
@@ -45,7 +47,7 @@ class Probe:
 
 
 def probe_source(
-    source: DomainDataset,
+    source: Images,
     settings: Probes,
     normalisation: Normalisation,
     *,
@@ -72,7 +74,7 @@ def probe_source(
         return make_view(source, settings, normalisation, seed, index, device, readout)
 
     def fresh() -> Callable[[int], Probe]:
-        images, partitions = source.images.to(device), [cells] if parts is None else [cells, parts]
+        (images,), partitions = resident([source], device), [cells] if parts is None else [cells, parts]
         subsets = [rows_of_subsets(partition) for partition in partitions]
         on_device = [Partition(partition.ids.to(device), partition.count) for partition in partitions]
 

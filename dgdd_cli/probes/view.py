@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dgdd_cli.augment import Draw, draw
 from dgdd_cli.config import Probes
-from dgdd_cli.data.dataset import DomainDataset, Normalisation
+from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.images import Images, Pixels
 from dgdd_cli.matching.readout import Readout, features, readout_named
 from dgdd_cli.networks import Backbone, build, images_at_once, normalised_by
 from dgdd_cli.runtime.seeds import stream
@@ -58,7 +59,7 @@ class Partition:
 
 
 def make_view(
-    source: DomainDataset,
+    source: Images,
     settings: Probes,
     normalisation: Normalisation,
     seed: int,
@@ -86,19 +87,18 @@ def make_view(
 
 @torch.no_grad()
 def subset_features(
-    view: View, images: Tensor, partitions: Sequence[Partition], rows: Tensor | None = None
+    view: View, images: Pixels, partitions: Sequence[Partition], rows: Tensor | None = None
 ) -> list[Tensor]:
     """Mean feature of every subset of every partition, float32 (count, F) each; 0 for a subset without images.
 
-    images uint8 (N, 3, H, W), all or those of `rows` (n,), which the partitions are then about; seen once for all
-    partitions; sums accumulate in float64, where the device has it.
+    All images, or those of `rows` (n,), which the partitions are then about; seen once for all partitions; sums
+    accumulate in float64, where the device has it.
     """
     totals: list[Tensor] = []
-    exact = torch.float32 if images.device.type == "mps" else torch.float64
-    rows = torch.arange(len(images), device=images.device) if rows is None else rows
-    first, at_once = 0, view.at_once(images.shape[-1])
-    for part in rows.split(at_once):
-        features = view(to_unit(images[part])).to(exact)
+    first = 0
+    for part in images.batches(view.at_once(images.image_size), rows):
+        features = view(to_unit(part))
+        features = features.to(torch.float32 if features.device.type == "mps" else torch.float64)
         here, first = slice(first, first + len(part)), first + len(part)
         totals = totals or [features.new_zeros(p.count, features.shape[1]) for p in partitions]
         for total, partition in zip(totals, partitions, strict=True):
@@ -114,7 +114,6 @@ def count_ids(ids: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def image_features(view: View, images: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Features of images uint8 (N, 3, H, W), all or those of `rows` (n,), float32 (n, F)."""
-    rows = torch.arange(len(images), device=images.device) if rows is None else rows
-    return torch.cat([view(to_unit(images[part])) for part in rows.split(view.at_once(images.shape[-1]))])
+def image_features(view: View, images: Pixels, rows: Tensor | None = None) -> Tensor:
+    """Features of all images, or of those at `rows` (n,), float32 (n, F)."""
+    return torch.cat([view(to_unit(part)) for part in images.batches(view.at_once(images.image_size), rows)])

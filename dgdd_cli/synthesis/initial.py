@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UsageError
 from dgdd_cli.risk.kmeans import kmeans
 
 PERMUTED = 4096  # rows that are permuted to draw a few of them
 
 
-def check_budget(source: DomainDataset, ipc: int) -> None:
+def check_budget(source: Images, ipc: int) -> None:
     """Raise UsageError when a class has fewer images than `ipc`; the smallest class is named."""
     counts = source.counts().sum(1)
     smallest = int(counts.argmin())
@@ -26,7 +26,7 @@ def check_budget(source: DomainDataset, ipc: int) -> None:
         )
 
 
-def random_rows(source: DomainDataset, ipc: int, generator: torch.Generator) -> Tensor:
+def random_rows(source: Images, ipc: int, generator: torch.Generator) -> Tensor:
     """IPC random rows of each class, all domains together: int64 (C·IPC), class by class."""
     check_budget(source, ipc)
     picks = []
@@ -36,7 +36,7 @@ def random_rows(source: DomainDataset, ipc: int, generator: torch.Generator) -> 
     return torch.cat(picks)
 
 
-def balanced_rows(source: DomainDataset, ipc: int, generator: torch.Generator) -> Tensor:
+def balanced_rows(source: Images, ipc: int, generator: torch.Generator) -> Tensor:
     """IPC random rows of each class, dealt to its source domains in turn: int64 (C·IPC), class by class.
 
     The domain that is dealt first rotates with the class, so that remainders spread evenly; a domain that has run
@@ -90,11 +90,10 @@ def draw_rows(rows: Tensor, count: int, generator: torch.Generator) -> list[int]
     return rows[torch.tensor(list(found)[:count], dtype=torch.int64)].tolist()
 
 
-def kmeans_rows(
-    source: DomainDataset, ipc: int, generator: torch.Generator, features: Callable[[Tensor], Tensor]
-) -> Tensor:
+def kmeans_rows(source: Images, ipc: int, generator: torch.Generator, features: Callable[[Tensor], Tensor]) -> Tensor:
     """Of each class the rows nearest to the IPC centroids of its features (N_c, F): int64 (C·IPC), class by class.
 
+    `features` maps rows int64 (n,) to (n, F) on the CPU.
     Each centroid takes its nearest image that no centroid before it took; where duplicate images leave fewer
     centroids than IPC, the centroids take another turn.
     """
@@ -102,7 +101,7 @@ def kmeans_rows(
     picks = []
     for label in range(len(source.class_names)):
         rows = (source.labels == label).nonzero().squeeze(1)
-        points = features(source.images[rows])  # (N_c, F)
+        points = features(rows)  # (N_c, F)
         picks.append(rows[representatives(points, kmeans(points, ipc, generator).centroids, ipc)])
     return torch.cat(picks)
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.images import Images
 from dgdd_cli.errors import UnknownName, UsageError
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.labels import Labels
 
 # (context, source, images uint8 (M, 3, H, W), classes int64 (M,)) -> what each image is taught. The source set is there
 # for labels that are solved or asked of a teacher; the images are those that are evaluated, rounded and decoded.
-Labeller = Callable[[Context, DomainDataset, Tensor, Tensor], Labels]
+Labeller = Callable[[Context, Images, Tensor, Tensor], Labels]
 Factory = Callable[[Mapping[str, Any]], Labeller]  # from its settings; raises ValueError, TypeError or KeyError
 
 
@@ -39,7 +39,7 @@ def labeller(name: str, settings: Mapping[str, Any]) -> Labeller:
 
 
 def label(
-    name: str, settings: Mapping[str, Any], context: Context, source: DomainDataset, images: Tensor, classes: Tensor
+    name: str, settings: Mapping[str, Any], context: Context, source: Images, images: Tensor, classes: Tensor
 ) -> Labels:
     """What the labeller `name` teaches about training images uint8 (M, 3, H, W) of the classes (M,).
 

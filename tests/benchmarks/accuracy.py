@@ -30,6 +30,7 @@ from torch import Tensor
 from dgdd_cli.augment import for_dataset
 from dgdd_cli.config import Protocol, resolve
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.held import Held
 from dgdd_cli.data.load import read
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import distill, initial_state
@@ -96,7 +97,7 @@ def judge_of(source: DomainDataset, target: DomainDataset, options: argparse.Nam
     real = baseline_contestant("random", source, ipc=options.ipc, seed=0, normalisation=norm, protocol=protocol)
 
     def judge(images: Tensor) -> float:
-        stored = TrainingSet(to_bytes(images).cpu(), Labels("hard", labels), torch.full_like(labels, -1))
+        stored = TrainingSet(Held(to_bytes(images).cpu()), Labels("hard", labels), torch.full_like(labels, -1))
         contestant = replace(real, name="snapshot", method="snapshot", draw=lambda repeat: stored)
         (result,) = compare(
             Context(device=device),

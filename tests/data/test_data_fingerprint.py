@@ -17,14 +17,14 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, int, int]]:
     """How often the pixels of a domain were hashed, by where they lie in memory; none of them is freed meanwhile."""
     counts: Counter[tuple[int, int, int]] = Counter()
     alive = []
-    real = module._fingerprint
+    real = module.hash_domain
 
     def counted(dataset: DomainDataset, domain: int) -> str:
         alive.append(dataset)
         counts[dataset.images.data_ptr(), dataset.domains.data_ptr(), domain] += 1
         return real(dataset, domain)
 
-    monkeypatch.setattr(module, "_fingerprint", counted)
+    monkeypatch.setattr(module, "hash_domain", counted)
     return counts
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from dgdd_cli.data.dataset import DomainDataset
+from dgdd_cli.data.held import Held
 from dgdd_cli.data.shared_images import check_shared, image_hashes
 
 Build = Callable[..., DomainDataset]
@@ -15,16 +16,16 @@ Build = Callable[..., DomainDataset]
 
 def test_a_hash_is_of_the_pixels_alone(shapes: Build) -> None:
     images = shapes().images
-    hashes = image_hashes(images)
+    hashes = image_hashes(Held(images))
     assert (hashes.shape, hashes.dtype) == ((len(images),), torch.int64)
     assert len(hashes.unique()) == len(images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(image_hashes(images[order]), hashes[order])
+    assert torch.equal(image_hashes(Held(images[order])), hashes[order])
     changed = images.clone()
     changed[3, 2, 7, 7] ^= 1
-    assert (image_hashes(changed) != hashes).nonzero().tolist() == [[3]]
-    assert torch.equal(image_hashes(images.to(memory_format=torch.channels_last)), hashes)
-    assert image_hashes(images[:0]).shape == (0,)
+    assert (image_hashes(Held(changed)) != hashes).nonzero().tolist() == [[3]]
+    assert torch.equal(image_hashes(Held(images.to(memory_format=torch.channels_last))), hashes)
+    assert image_hashes(Held(images[:0])).shape == (0,)
 
 
 def test_sources_without_shared_images_give_no_line(shapes: Build) -> None:

@@ -8,8 +8,8 @@ from dgdd_cli.synthesis.pixels import to_unit
 
 
 def steps(context, source, recipe, state, parts):
-    real = to_unit(source.images)
-    means = torch.stack([real[source.labels == c].mean(0) for c in range(len(source.class_names))])
+    classes = [(source.labels == c).nonzero().squeeze(1) for c in range(len(source.class_names))]
+    means = torch.stack([sum(to_unit(b).sum(0) for b in source.batches(64, rows)) / len(rows) for rows in classes])
 
     def gradient(tensors, number, standing):
         away = tensors["images"] - means[state.labels]

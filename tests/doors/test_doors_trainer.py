@@ -76,7 +76,7 @@ def test_batch_normalisation_has_the_statistics_of_the_averaged_weights(shapes):
     train(one, real_images(dataset), still, dataset.normalisation, chance(0), num_domains=3, epochs=2)
     normalised = (dataset.images.float() / 255 - 0.5) / 0.25
     own = one.train()(normalised).softmax(1)  # the statistics of the whole set
-    found = predict(one, dataset.images, still, dataset.normalisation)
+    found = predict(one, dataset, still, dataset.normalisation)
     torch.testing.assert_close(found, own.detach(), rtol=0.1, atol=0.03)  # variances over n - 1 and over n
 
 

@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import dgdd_cli.evaluation.compare as compare_module
 from dgdd_cli.augment import OPERATIONS, draw
 from dgdd_cli.config import Protocol
+from dgdd_cli.data.held import Held, resident
 from dgdd_cli.evaluation.contestant import real_images
 from dgdd_cli.evaluation.contestants import baseline_contestant
-from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, resident, send
+from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, send
 from dgdd_cli.evaluation.together import train_together
 from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
@@ -100,7 +101,7 @@ def test_on_cuda_a_test_reads_its_probabilities_back_once(shapes, monkeypatch):
     """Images of the device or of the CPU: nothing but the last copy waits."""
     dataset, protocol, own = shapes(size=16), Protocol(), network().to("cuda")
     monkeypatch.setattr("dgdd_cli.evaluation.train.EVALUATION_BATCH", 16)
-    for images in (dataset.images, dataset.images.to("cuda")):
+    for images in (dataset, *resident([dataset], torch.device("cuda"))):
         expected = predict(own, images, protocol, dataset.normalisation)
         torch.cuda.set_sync_debug_mode("warn")
         try:
@@ -125,7 +126,7 @@ def test_each_training_sees_what_its_own_numbers_say(shapes, augment):
         own = sets[of[r]]
         order = torch.randperm(36, generator=chance.batches)
         for batch, rows in zip(batches, parts(order, 10), strict=True):
-            pixels = (own.images[rows].float() / 255 - 0.5) / 0.25
+            pixels = (own.images.at(rows).float() / 255 - 0.5) / 0.25
             images = draw(augment, chance.batches, rows=len(rows))(pixels)
             torch.testing.assert_close(batch.images[r], images, rtol=0, atol=1e-6)
             assert torch.equal(batch.labels.classes[r], own.labels.classes[rows])
@@ -141,20 +142,11 @@ def test_what_is_sent_arrives_in_its_shape_and_kind():
         assert (moved.shape, moved.dtype, moved.device.type) == (own.shape, own.dtype, "meta")
 
 
-def test_test_images_stay_on_the_device_as_far_as_they_fit(monkeypatch):
-    images = {name: torch.zeros(count, 3, 8, 8, dtype=torch.uint8) for name, count in (("a", 4), ("b", 9), ("c", 5))}
-    monkeypatch.setattr("dgdd_cli.evaluation.feed.free_memory_bytes", lambda device: 4 * 10 * 3 * 8 * 8)
-    assert [own.device.type for own in resident(images, META).values()] == ["meta", "cpu", "meta"]
-    assert all(own is images[name] for name, own in resident(images, torch.device("cpu")).items())
-
-
 def test_a_comparison_moves_its_test_images_once(shapes, monkeypatch):
     """However many repeats look at them."""
     source, seen = shapes(size=16), []
     predict = compare_module.predict
-    monkeypatch.setattr(
-        compare_module, "resident", lambda images, device: {n: own.clone() for n, own in images.items()}
-    )
+    monkeypatch.setattr(compare_module, "resident", lambda sets, device: [Held(own.images.clone()) for own in sets])
     monkeypatch.setattr(compare_module, "predict", lambda n, own, *more: (seen.append(own), predict(n, own, *more))[1])
     protocol = Protocol(width=2, augment="none", epochs=1)
     contestant = baseline_contestant(
@@ -170,5 +162,5 @@ def test_a_comparison_moves_its_test_images_once(shapes, monkeypatch):
         protocol=protocol,
     )
     assert len(seen) == 6
-    assert len({own.data_ptr() for own in seen}) == 2
-    assert torch.equal(seen[0], targets["amber"].images)
+    assert len({own.images.data_ptr() for own in seen}) == 2
+    assert torch.equal(seen[0].images, targets["amber"].images)

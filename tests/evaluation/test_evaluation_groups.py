@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dgdd_cli.data.arranged import joined
 from dgdd_cli.errors import DataError, UsageError
-from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of, joined
+from dgdd_cli.evaluation.groups import TargetGroups, check_spec, groups_of
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.record import record_groups, summarise_groups
 from dgdd_cli.groups.file import read_groups

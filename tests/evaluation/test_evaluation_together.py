@@ -51,7 +51,7 @@ def test_lockstep_is_each_training_alone(shapes, trainer, shared):
         for a, b, before in zip(one.parameters(), other.parameters(), start.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
             assert not torch.equal(b, before)
-        found = [predict(n, dataset.images, protocol, dataset.normalisation) for n in (one, other)]
+        found = [predict(n, dataset, protocol, dataset.normalisation) for n in (one, other)]
         torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
         assert accuracy(found[0], dataset.labels) == accuracy(found[1], dataset.labels)
 

@@ -5,6 +5,7 @@ import torch
 from dgdd_cli.augment import draw
 from dgdd_cli.config import Protocol
 from dgdd_cli.data.dataset import Normalisation
+from dgdd_cli.data.held import Held
 from dgdd_cli.evaluation.contestant import TrainingSet, real_images
 from dgdd_cli.evaluation.feed import Chance, parts, pool_of
 from dgdd_cli.evaluation.metrics import accuracy
@@ -39,8 +40,7 @@ def test_training_learns_the_training_set(shapes):
     dataset, protocol = shapes(), Protocol(augment="crop", batch=16)
     untrained, network = trained(dataset, protocol, 0), trained(dataset, protocol, 30)
     before, after = (
-        accuracy(predict(n, dataset.images, protocol, dataset.normalisation), dataset.labels)
-        for n in (untrained, network)
+        accuracy(predict(n, dataset, protocol, dataset.normalisation), dataset.labels) for n in (untrained, network)
     )
     assert after > 0.9 > before + 0.2
 
@@ -69,9 +69,10 @@ def test_the_rate_drops_at_half_time(shapes, monkeypatch):
 def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(shapes):
     dataset, protocol = shapes(), Protocol(augment="none")
     network = trained(dataset, protocol, 1)
-    probabilities = predict(network, dataset.images, protocol, dataset.normalisation)
+    probabilities = predict(network, dataset, protocol, dataset.normalisation)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(len(dataset)))
-    torch.testing.assert_close(probabilities[:2], predict(network, dataset.images[:2], protocol, dataset.normalisation))
+    two = predict(network, Held(dataset.images[:2]), protocol, dataset.normalisation)
+    torch.testing.assert_close(probabilities[:2], two)
 
 
 def test_training_against_a_loop_spelled_out(shapes):
@@ -97,7 +98,7 @@ def test_training_against_a_loop_spelled_out(shapes):
     for a, b in zip(ours.parameters(), weights, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
     logits = network((dataset.images.float() / 255 - 0.5) / 0.25)
-    probabilities = predict(ours, dataset.images, protocol, dataset.normalisation)
+    probabilities = predict(ours, dataset, protocol, dataset.normalisation)
     torch.testing.assert_close(probabilities, logits.softmax(1), rtol=1e-3, atol=1e-5)
 
 
@@ -110,8 +111,8 @@ def test_a_last_batch_of_one_image_joins_the_one_before():
 def test_prediction_uses_running_statistics_not_the_batch(shapes):
     dataset, protocol = shapes(), Protocol(augment="none")
     network = build("resnet18", num_classes=3, image_size=8, generator=torch.Generator().manual_seed(0))
-    together = predict(network.train(), dataset.images[:6], protocol, dataset.normalisation)
-    alone = predict(network.train(), dataset.images[:1], protocol, dataset.normalisation)
+    together = predict(network.train(), Held(dataset.images[:6]), protocol, dataset.normalisation)
+    alone = predict(network.train(), Held(dataset.images[:1]), protocol, dataset.normalisation)
     torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-5)
 
 
@@ -139,7 +140,7 @@ def test_how_many_images_are_tested_at_once_depends_on_their_size(monkeypatch):
         seen = []
         network.forward = lambda images: seen.append(len(images)) or torch.zeros(len(images), 3)
         images = torch.zeros(300, 3, size, size, dtype=torch.uint8)
-        assert predict(network, images, Protocol(augment="none"), HALF).shape == (300, 3)
+        assert predict(network, Held(images), Protocol(augment="none"), HALF).shape == (300, 3)
         return seen
 
     assert batches(32) == [256, 44]
@@ -149,5 +150,5 @@ def test_how_many_images_are_tested_at_once_depends_on_their_size(monkeypatch):
 def test_training_sets_lie_in_memory_as_bytes():
     images = torch.zeros(500, 3, 32, 32, dtype=torch.uint8)
     zeros = torch.zeros(500, dtype=torch.int64)
-    training = TrainingSet(images, Labels("hard", zeros), zeros)
+    training = TrainingSet(Held(images), Labels("hard", zeros), zeros)
     assert peak_bytes(lambda: pool_of([training], [0], HALF)) < images.nbytes

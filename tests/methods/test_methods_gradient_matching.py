@@ -132,9 +132,7 @@ def test_a_representative_counts_for_its_cluster(shapes, risk):
     chosen = recipe(probes={"select": "kmeans", "batch": 7}, **({"risk": risk} if risk else {}))
     look = make_view(source, chosen.probes.model_copy(update={"augment": "none"}), source.normalisation, 0, 0, CPU)
     strata = strata_of(source.labels, source.domains if risk else torch.zeros_like(source.domains), 3)
-    clusters = cluster_strata(
-        strata, 7, stream(0, "representatives"), lambda rows: image_features(look, source.images[rows])
-    )
+    clusters = cluster_strata(strata, 7, stream(0, "representatives"), lambda rows: image_features(look, source, rows))
     drawn = draw_representatives(clusters, stream(0, "probe", 0, "batch", 0))
     assert len(torch.cat([of_class.weights for of_class in drawn]).unique()) > 3
 

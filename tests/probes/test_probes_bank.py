@@ -330,7 +330,7 @@ def test_other_parts_are_one_share_more(shapes, cache, seen, samples) -> None:
         assert len(seen) == len(list((cache.folder / "banks").iterdir())) == count
         assert same(found, probes_of(dataset, cache, samples=samples, parts=parts))
         assert len(seen) == count
-        features = image_features(found[0].view, dataset.images)
+        features = image_features(found[0].view, dataset)
         for part in range(parts.count):
             own = features[parts.ids == part]
             if samples:

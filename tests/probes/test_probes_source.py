@@ -24,7 +24,7 @@ def test_subset_features_against_a_loop(shapes):
     dataset = shapes(per_cell=4).only(["amber", "cyan"])
     view = make_view(dataset, settings(), NORM, 0, 0, CPU)
     cells, halves = Partition(dataset.labels * 2 + dataset.domains, 6), Partition(torch.arange(24) % 2, 2)
-    found = subset_features(view, dataset.images, [cells, halves])
+    found = subset_features(view, dataset, [cells, halves])
     for partition, means in zip((cells, halves), found, strict=True):
         for subset in range(partition.count):
             expected = view(dataset.images[partition.ids == subset].float() / 255).mean(0)
@@ -56,7 +56,7 @@ def test_an_empty_subset_has_mean_zero(shapes):
     dataset = shapes(per_cell=2)
     ids = torch.where(dataset.labels * 3 + dataset.domains == 4, 0, dataset.labels * 3 + dataset.domains)
     view = make_view(dataset, settings(), NORM, 0, 0, CPU)
-    (means,) = subset_features(view, dataset.images, [Partition(ids, 9)])
+    (means,) = subset_features(view, dataset, [Partition(ids, 9)])
     assert not means[4].any()
     assert means[3].any()
 
@@ -69,7 +69,7 @@ def test_parts_are_seen_beside_the_cells(shapes):
         at = probe_source(dataset, probes, NORM, seed=0, steps=2, device=CPU, progress=silent, parts=parts)
         plain = source_of(dataset, probes, steps=2)
         torch.testing.assert_close(at(0).cells, plain(0).cells)
-        (expected,) = subset_features(at(0).view, dataset.images, [parts])
+        (expected,) = subset_features(at(0).view, dataset, [parts])
         torch.testing.assert_close(at(0).parts, expected)
         assert plain(0).parts.shape == (0, expected.shape[1])
 
@@ -99,7 +99,7 @@ def test_fresh_probes_see_a_sample_of_each_cell(shapes):
     sampled = source_of(dataset, settings(source="fresh", batch=2))(0).cells
     assert not torch.allclose(exact, sampled)
     view = source_of(dataset, settings(source="fresh"))(0).view
-    (whole,) = subset_features(view, dataset.images, [Partition(dataset.labels * 3 + dataset.domains, 9)])
+    (whole,) = subset_features(view, dataset, [Partition(dataset.labels * 3 + dataset.domains, 9)])
     torch.testing.assert_close(exact.flatten(0, 1), whole)
 
 

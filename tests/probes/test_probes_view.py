@@ -2,6 +2,7 @@
 
 import torch
 
+from dgdd_cli.data.held import Held
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.networks import build
 from dgdd_cli.networks.convnet import ConvNet
@@ -18,13 +19,13 @@ def test_the_bank_takes_a_bounded_memory_at_224_px():
     with torch.device("meta"):
         network, images = ConvNet(num_classes=7, image_size=224, width=64), torch.empty(200, 3, 224, 224)
     view = view_of(network.requires_grad_(False), "meta")
-    pixels = images.to(torch.uint8)
+    pixels = Held(images.to(torch.uint8))
     assert peak_bytes(lambda: image_features(view, pixels)) < 0.7 * 2**30  # at once: 4.9 GiB
 
 
 def test_chunks_and_rows_change_no_mean(monkeypatch):
     network = build("convnet", num_classes=3, image_size=8, generator=torch.Generator().manual_seed(0), width=8)
-    view, images = view_of(network.requires_grad_(False)), torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8)
+    view, images = view_of(network.requires_grad_(False)), Held(torch.randint(256, (40, 3, 8, 8), dtype=torch.uint8))
     partition = Partition(torch.arange(40) % 3, 3)
     rows = torch.tensor([7, 3, 39, 12, 3, 8, 20])
     whole = (

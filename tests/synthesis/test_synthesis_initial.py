@@ -9,8 +9,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pixels(images: torch.Tensor) -> torch.Tensor:
-    return images.flatten(1).float()
+def pixels(source):
+    return lambda rows: source.at(rows).flatten(1).float()
 
 
 @pytest.mark.parametrize("select", ["random", "balanced", "kmeans"])
@@ -20,7 +20,7 @@ def test_every_class_gets_ipc_rows_of_its_own(shapes, select, ipc):
     rows = {
         "random": lambda: random_rows(source, ipc, seeded()),
         "balanced": lambda: balanced_rows(source, ipc, seeded()),
-        "kmeans": lambda: kmeans_rows(source, ipc, seeded(), pixels),
+        "kmeans": lambda: kmeans_rows(source, ipc, seeded(), pixels(source)),
     }[select]()
     assert source.labels[rows].tolist() == [c for c in range(3) for _ in range(ipc)]
     assert len(set(rows.tolist())) == 3 * ipc
@@ -45,7 +45,7 @@ def test_balanced_rows_pass_over_a_domain_that_ran_out(shapes):
 
 def test_kmeans_rows_find_the_clusters(shapes):
     source = shapes(per_cell=8)
-    rows = kmeans_rows(source, 3, seeded(), pixels)
+    rows = kmeans_rows(source, 3, seeded(), pixels(source))
     for label in range(3):  # the three domains have three colours: one representative each
         assert sorted(source.domains[rows[source.labels[rows] == label]].tolist()) == [0, 1, 2]
 
@@ -53,7 +53,7 @@ def test_kmeans_rows_find_the_clusters(shapes):
 def test_duplicate_images_do_not_make_the_set_smaller(shapes):
     source = shapes(per_cell=3)
     source.images[:] = source.images[0]
-    rows = kmeans_rows(source, 5, seeded(), pixels)
+    rows = kmeans_rows(source, 5, seeded(), pixels(source))
     assert source.labels[rows].tolist() == [c for c in range(3) for _ in range(5)]
     assert len(set(rows.tolist())) == 15
 
