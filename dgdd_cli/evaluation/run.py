@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,14 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
     for line in one_class(targets[0].dataset):
         log.warning("%s", line)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
-    contestants += _baselines(context, request.baselines, protocol, bundles, located, load)
-    seen = compare_with_sources(contestants, targets, located, load)
+    sources = _sources(bundles, located, load) if request.baselines else {}
+    contestants += _baselines(context, request.baselines, protocol, bundles, sources)
+
+    def load_once(domains: Sequence[str]) -> Images:
+        read = next((source for source in sources.values() if set(domains) <= set(source.domain_names)), None)
+        return load(domains) if read is None else read.only(domains)
+
+    seen = compare_with_sources(contestants, targets, located, load_once)
     report_seen(seen, targets, contestants, allow_seen=request.allow_seen)
     kept = None
     if context.cache is not None and request.baselines:
@@ -160,31 +166,37 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
     return document if groups is None else document | {"groups": {"spec": groups.spec, "files": dict(groups.files)}}
 
 
+def _sources(
+    bundles: Sequence[Bundle], located: Located, load: Callable[[Sequence[str]], Images]
+) -> dict[tuple[str, ...], Images]:
+    """The images that the bundles were made from, as they are at hand, by the domains' names."""
+    found: dict[tuple[str, ...], Images] = {}
+    for bundle in bundles:
+        manifest = bundle.manifest
+        if manifest.domains not in found:
+            found[manifest.domains] = load(manifest.domains)
+            for line in check_shared(found[manifest.domains]):
+                log.warning("%s", line)
+        if found[manifest.domains].fingerprint() != manifest.source.fingerprint:
+            log.warning("%s was distilled from another copy of %s than the baselines use", bundle.path, located.name)
+    return found
+
+
 def _baselines(
     context: Context,
     names: Sequence[str],
     protocol: Protocol,
     bundles: Sequence[Bundle],
-    located: Located,
-    load: Callable[[Sequence[str]], Images],
+    sources: Mapping[tuple[str, ...], Images],
 ) -> list[Contestant]:
     """Each baseline once for every source set and budget among the bundles."""
     found: dict[str, Contestant] = {}
-    sources: dict[tuple[str, ...], Images] = {}
-    for bundle in bundles if names else []:
-        manifest = bundle.manifest
-        if manifest.domains not in sources:
-            sources[manifest.domains] = load(manifest.domains)
-            for line in check_shared(sources[manifest.domains]):
-                log.warning("%s", line)
-        source = sources[manifest.domains]
-        if source.fingerprint() != manifest.source.fingerprint:
-            log.warning("%s was distilled from another copy of %s than the baselines use", bundle.path, located.name)
+    for bundle in bundles:
         for name in names:
             contestant = baseline_contestant(
                 name,
-                source,
-                ipc=manifest.images.ipc,
+                sources[bundle.manifest.domains],
+                ipc=bundle.manifest.images.ipc,
                 seed=context.seed,
                 normalisation=bundle_normalisation(bundle),
                 protocol=protocol,

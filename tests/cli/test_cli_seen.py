@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dgdd_cli.__main__ import run
+from dgdd_cli.data.load import read_as
 
 QUICK = ["--epochs", "1", "--set", "width=8", "--repeats", "1", "--progress", "none"]
 UNSEEN, PARTLY, IN_DOMAIN = "unseen domain", "partly seen (shared images)", "in-domain (images it was made from)"
@@ -166,3 +167,19 @@ def test_two_sources_that_are_the_same(shapes_folder, capsys):
     assert warning in capsys.readouterr().err
     assert evaluate(bundle, shapes_folder, "--baseline", "random", "-q") == 0
     assert warning in capsys.readouterr().err
+
+
+def test_the_sources_of_baselines_are_read_once(shapes_folder, monkeypatch, capsys):
+    bundle = distill(shapes_folder, "cyan")
+    read: list[str] = []
+
+    def counted(reading, located, *, domains, **more):
+        read.extend(domains)
+        return read_as(reading, located, domains=domains, **more)
+
+    monkeypatch.setattr("dgdd_cli.evaluation.run.read_as", counted)
+    capsys.readouterr()
+    assert evaluate(bundle, shapes_folder, "--baseline", "random", "--json") == 0
+    assert sorted(read) == ["amber", "blue", "cyan"]
+    seen = json.loads(capsys.readouterr().out)["results"][0]["seen"]
+    assert seen["compared_by_image"] == ["amber", "blue"]
