@@ -1,19 +1,20 @@
-"""The image files of one domain of a folder set, in the order of their names."""
+"""The reader of folders <domain>/<class>/<image>: the files of a domain, in the order of their names."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
+from dgdd_cli.data.catalog import CatalogEntry, folder_domain
 from dgdd_cli.data.decode import Sample
 from dgdd_cli.data.entries import entries, is_folder, listed
-from dgdd_cli.data.layout import Layout
+from dgdd_cli.data.files import is_device, sample_of
+from dgdd_cli.data.layout import Layout, read_layout
 from dgdd_cli.data.opening import counts_as_image, quiet
+from dgdd_cli.data.reader import Contents, Reader
 from dgdd_cli.data.trees import level_too_many
 from dgdd_cli.errors import DataError
 from dgdd_cli.text import plural
-
-LARGEST_FILE = 256 * 2**20  # bytes; a larger file is no image of a dataset
 
 
 def list_samples(layout: Layout, domain: str) -> tuple[list[Sample], tuple[str, ...]]:
@@ -34,7 +35,7 @@ def list_samples(layout: Layout, domain: str) -> tuple[list[Sample], tuple[str, 
         left_out += others
         nested += [str(Path(folder.name) / d) for d in deeper]
         for path in files:
-            samples.append(Sample(path.relative_to(layout.root).as_posix(), label, partial(read_file, path), path))
+            samples.append(sample_of(layout.root, path, label))
     if not samples:
         instead = f", but {plural(len(left_out), 'other file')}: {listed(left_out)}" if left_out else ""
         raise DataError(
@@ -58,21 +59,26 @@ def _files(folder: Path) -> tuple[list[Path], list[str], list[str]]:
         for entry in entries(folder):
             if is_folder(entry):
                 deeper.append(entry.name)
-            elif _is_device(Path(entry.path)) or not counts_as_image(Path(entry.path)):
+            elif is_device(Path(entry.path)) or not counts_as_image(Path(entry.path)):
                 others.append(entry.name)
             else:
                 images.append(Path(entry.path))
     return images, others, deeper
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of an image file; raises OSError, or ValueError for one of absurd size."""
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise ValueError(f"{size:,} bytes are more than {LARGEST_FILE:,}")
-    return path.read_bytes()
+def domains_in(entry: CatalogEntry, folder: Path) -> set[str]:
+    """The domains of a catalog set that have a folder in another."""
+    found = (folder_domain(entry, e.name) for e in entries(folder) if is_folder(e))
+    return {name for name in found if name is not None}
 
 
-def _is_device(path: Path) -> bool:
-    """A pipe, socket or device: opening one may block for ever. A broken link is none: reading it fails by itself."""
-    return path.exists() and not path.is_file()
+def _claims(root: Path, entry: CatalogEntry | None) -> bool:
+    return root.is_dir() and (entry is None or bool(domains_in(entry, root)))
+
+
+def _contents(root: Path, entry: CatalogEntry | None) -> Contents:
+    layout = read_layout(root, entry)
+    return Contents(tuple(layout.folders), layout.class_names, partial(list_samples, layout), layout.notes)
+
+
+FOLDER = Reader(_claims, _contents)

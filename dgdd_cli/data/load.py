@@ -11,11 +11,10 @@ from torch import Tensor
 
 from dgdd_cli.data.catalog import CatalogEntry
 from dgdd_cli.data.dataset import DomainDataset, Normalisation
-from dgdd_cli.data.decode import Failure, Sample
-from dgdd_cli.data.folder import list_samples
+from dgdd_cli.data.decode import Failure
 from dgdd_cli.data.hub import fetch
 from dgdd_cli.data.locate import Located, locate, resolve_domain
-from dgdd_cli.data.parquet import read_parquet
+from dgdd_cli.data.parquet import parquet_contents
 from dgdd_cli.data.read_domain import read_domain
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
@@ -50,12 +49,17 @@ def read(
     wanted = [resolve_domain(located, name) for name in (located.domain_names if domains is None else domains)]
     if len(set(wanted)) != len(wanted):
         raise UsageError(f"a domain is named twice: {', '.join(wanted)}", hint="name each domain once")
-    if located.entry is not None and located.entry.name == "digits":
-        from dgdd_cli.data.digits import draw_digits  # here: scikit-learn takes a second to import
-
-        images, labels, index = (torch.from_numpy(part) for part in draw_digits(wanted, image_size, progress))
-        return _dataset(located, wanted, images, labels, index)
-    samples, notes = _samples(located, wanted, hub_cache, offline, progress)
+    contents = located.contents
+    if contents is None:
+        assert located.entry is not None  # what has no contents yet is a set of the catalog, on the hub
+        paths = fetch(
+            located.entry, looked_in=located.looked_in, hub_cache=hub_cache, offline=offline, progress=progress
+        )
+        contents = parquet_contents(paths, located.entry)
+    if contents.draw is not None:
+        return _dataset(located, wanted, *contents.draw(wanted, image_size, progress))
+    listed = [contents.samples(name) for name in wanted]
+    samples, notes = [own for own, _ in listed], [*contents.notes, *(note for _, own in listed for note in own)]
     total = sum(map(len, samples))
     images = torch.empty(total, 3, image_size, image_size, dtype=torch.uint8)  # (N, 3, H, W), filled domain by domain
     labels = torch.empty(total, dtype=torch.int64)
@@ -133,7 +137,7 @@ def load_dataset(
     offline: bool = False,
     progress: Progress = silent,
 ) -> DomainDataset:
-    """`read(locate(...))` in one step; a `Path` is always a folder, never a catalog name."""
+    """`read(locate(...))` in one step; a `Path` is always a place, never a catalog name."""
     name = str(name_or_path.absolute()) if isinstance(name_or_path, Path) else name_or_path
     return read(
         locate(name, data_dir=data_dir),
@@ -145,20 +149,6 @@ def load_dataset(
         offline=offline,
         progress=progress,
     )
-
-
-def _samples(
-    located: Located, wanted: Sequence[str], hub_cache: Path | None, offline: bool, progress: Progress
-) -> tuple[list[list[Sample]], list[str]]:
-    if located.layout is not None:
-        layout = located.layout
-        found = [list_samples(layout, name) for name in wanted]
-        return [samples for samples, _ in found], [*layout.notes, *(note for _, notes in found for note in notes)]
-    assert located.entry is not None
-    paths = located.parquet or fetch(
-        located.entry, looked_in=located.looked_in, hub_cache=hub_cache, offline=offline, progress=progress
-    )
-    return [read_parquet(paths, located.entry, name) for name in wanted], []
 
 
 def _dataset(

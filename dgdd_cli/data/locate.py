@@ -1,14 +1,16 @@
-"""Where a dataset is: embedded, in a folder, in parquet files, or on the hub. Names are read here, pixels are not."""
+"""Where a dataset is: embedded, on disk in the form of one of the readers, or on the hub. Names are read here, pixels
+are not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dgdd_cli.data.catalog import CATALOG, CatalogEntry, canonical_domain, dataset_names, entry_for, fold, folder_domain
+from dgdd_cli.data.catalog import CATALOG, CatalogEntry, canonical_domain, dataset_names, entry_for, fold
 from dgdd_cli.data.entries import entries, is_folder
-from dgdd_cli.data.hub import find_parquet
-from dgdd_cli.data.layout import Layout, read_layout
+from dgdd_cli.data.folder import FOLDER, domains_in
+from dgdd_cli.data.reader import Contents
+from dgdd_cli.data.readers import READERS, reader_of
 from dgdd_cli.errors import DataError, UnknownName
 from dgdd_cli.text import typeable
 
@@ -17,9 +19,9 @@ INNER = ("images", "kfold", "data")  # where some copies keep the domains, one l
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A dataset that was found but not read; `root` None: embedded, or on the hub.
+    """A dataset that was found but not read; `root` None: embedded, or on the hub, where it has no contents yet.
 
-    A folder that is not in the catalog has no entry and no default target.
+    What is not in the catalog has no entry and no default target.
     """
 
     name: str
@@ -28,36 +30,35 @@ class Located:
     domain_names: tuple[str, ...]
     class_names: tuple[str, ...]
     default_target: str | None
-    layout: Layout | None = field(default=None, repr=False)
-    parquet: tuple[Path, ...] = field(default=(), repr=False)
+    contents: Contents | None = field(default=None, repr=False)
     looked_in: Path | None = field(default=None, repr=False)
 
 
 def locate(name_or_path: str, *, data_dir: Path | None = None) -> Located:
-    """Find a catalog set (embedded, under `data_dir`, else on the hub) or a folder <domain>/<class>/<image>.
+    """Find a catalog set (embedded, under `data_dir`, else on the hub) or a path that one of the readers claims.
 
-    A path is what contains a separator, starts with `.` or `~`, or is a folder here while no catalog set has its name.
+    A path is what contains a separator, starts with `.` or `~`, or is here for a reader to claim while no catalog set
+    has its name.
     Without `data_dir` a folder here with the name of a catalog set is taken for that set.
     Raises UnknownName for an unknown dataset, DataError for a missing, empty or ill-formed folder.
     """
     is_path = any(mark in name_or_path for mark in "/\\") or name_or_path.startswith((".", "~"))
     entry = None if is_path else entry_for(name_or_path)
     if entry is None:
-        if not is_path and not Path(name_or_path).is_dir():
+        if not is_path and not (Path(name_or_path).exists() and reader_of(Path(name_or_path))):
             raise UnknownName(
                 "dataset", name_or_path, dataset_names(), hint=f"a folder is given as {typeable(f'./{name_or_path}')}"
             )
         _check_not_of_the_hub(name_or_path)
-        return _folder(_home(Path(name_or_path)))
-    if entry.name == "digits":
-        return _catalog(entry)
+        return _own(_home(Path(name_or_path)))
+    if entry.name in READERS:
+        return _catalog(entry, contents=READERS[entry.name].contents(Path(), entry))
     if data_dir is None and Path(name_or_path).is_dir():
         data_dir = Path()
     data_dir = None if data_dir is None else _home(data_dir)
     root = None if data_dir is None else _find(entry, data_dir)
     if root is not None:
-        paths = _whole_parquet(entry, root)
-        return _catalog(entry, root, parquet=paths) if paths else _catalog(entry, root, read_layout(root, entry))
+        return _catalog(entry, root, contents=_contents(root, entry))
     if entry.hub is not None:
         return _catalog(entry, looked_in=data_dir)
     where = f"is not in {data_dir}" if data_dir is not None else "is not embedded, and no data folder was given"
@@ -103,25 +104,28 @@ def _home(path: Path) -> Path:
         raise DataError(f"there is no home folder for {path}", hint="give the whole path") from None
 
 
-def _folder(root: Path) -> Located:
-    layout = read_layout(root, None)
-    name = root.resolve().name
+def _contents(root: Path, entry: CatalogEntry | None) -> Contents:
+    """What lies at a place; where nobody claims it, the reader of folders says what is missing."""
+    return (reader_of(root, entry) or FOLDER).contents(root, entry)
+
+
+def _own(root: Path) -> Located:
+    contents, place = _contents(root, None), root.resolve()
+    name, kind = (place.stem, "file") if place.is_file() else (place.name, "folder")
     if entry_for(name) is not None:  # nobody shall take somebody's own folder for the published set
-        name = f"{name} (own folder)"
-    return Located(name, None, root, tuple(layout.folders), layout.class_names, None, layout)
+        name = f"{name} (own {kind})"
+    return Located(name, None, root, contents.domain_names, contents.class_names, None, contents)
 
 
 def _catalog(
     entry: CatalogEntry,
     root: Path | None = None,
-    layout: Layout | None = None,
     *,
-    parquet: tuple[Path, ...] = (),
+    contents: Contents | None = None,
     looked_in: Path | None = None,
 ) -> Located:
-    classes = layout.class_names if layout is not None else entry.class_names
-    target = entry.default_target
-    return Located(entry.name, entry, root, entry.domain_names, classes, target, layout, parquet, looked_in)
+    classes = contents.class_names if contents is not None else entry.class_names
+    return Located(entry.name, entry, root, entry.domain_names, classes, entry.default_target, contents, looked_in)
 
 
 def _find(entry: CatalogEntry, data_dir: Path) -> Path | None:
@@ -131,22 +135,10 @@ def _find(entry: CatalogEntry, data_dir: Path) -> Path | None:
     children.sort(key=lambda path: known.index(fold(path.name)))
     for child in children:
         for folder in (child, *(child / inner for inner in INNER)):
-            if folder.is_dir() and (_domains_in(entry, folder) or find_parquet(folder)):
+            if folder.is_dir() and reader_of(folder, entry):
                 return folder
-    if len(_domains_in(entry, data_dir)) == len(entry.domain_names):
+    if len(domains_in(entry, data_dir)) == len(entry.domain_names):
         return data_dir
-    if fold(data_dir.resolve().name) in known and (_domains_in(entry, data_dir) or find_parquet(data_dir)):
+    if fold(data_dir.resolve().name) in known and reader_of(data_dir, entry):
         return data_dir
     return children[0] if children else None  # empty or ill-formed: reading its layout says how
-
-
-def _domains_in(entry: CatalogEntry, folder: Path) -> set[str]:
-    found = (folder_domain(entry, e.name) for e in entries(folder) if is_folder(e))
-    return {name for name in found if name is not None}
-
-
-def _whole_parquet(entry: CatalogEntry, root: Path) -> tuple[Path, ...]:
-    paths = () if _domains_in(entry, root) else find_parquet(root)
-    if paths and not entry.class_names:
-        raise DataError(f"{entry.name} as parquet files is not supported: {root}", hint=entry.obtain)
-    return paths

@@ -15,7 +15,9 @@ from typing import Any
 
 from dgdd_cli.data.catalog import CatalogEntry, canonical_domain, fold
 from dgdd_cli.data.decode import Sample
-from dgdd_cli.data.hub import INSTALL, first_line
+from dgdd_cli.data.folder import domains_in
+from dgdd_cli.data.hub import INSTALL, find_parquet, first_line
+from dgdd_cli.data.reader import Contents, Reader
 from dgdd_cli.errors import DataError, UnknownName
 
 COLUMNS = ("image", "domain", "label")
@@ -207,3 +209,22 @@ def _whole(value: float, path: Path) -> int:
             hint="labels are class numbers (0, 1 ...) or names",
         )
     return int(value)
+
+
+def parquet_contents(paths: Sequence[Path], entry: CatalogEntry) -> Contents:
+    """A catalog set in parquet files. Raises DataError for one whose classes the catalog does not know."""
+    if not entry.class_names:
+        raise DataError(f"{entry.name} as parquet files is not supported: {paths[0].parent}", hint=entry.obtain)
+    return Contents(entry.domain_names, entry.class_names, lambda domain: (read_parquet(paths, entry, domain), ()))
+
+
+def _claims(root: Path, entry: CatalogEntry | None) -> bool:
+    return entry is not None and root.is_dir() and not domains_in(entry, root) and bool(find_parquet(root))
+
+
+def _contents(root: Path, entry: CatalogEntry | None) -> Contents:
+    assert entry is not None  # what is claimed is a catalog set
+    return parquet_contents(find_parquet(root), entry)
+
+
+PARQUET = Reader(_claims, _contents)

@@ -8,9 +8,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from dgdd_cli.data.folder import list_samples
 from dgdd_cli.data.images import Images, Pixels
-from dgdd_cli.data.layout import Layout
+from dgdd_cli.data.reader import Contents
 from dgdd_cli.text import plural, printable
 
 _HASHED = 1024  # images at once
@@ -29,10 +28,11 @@ def image_hashes(pixels: Pixels) -> Tensor:
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
-def file_names(layout: Layout | None, domain: str, rows: Tensor, count: int) -> tuple[str, ...]:
+def file_names(contents: Contents | None, domain: str, rows: Tensor, count: int) -> tuple[str, ...]:
     """The files of some rows int64 (M,) of a domain of `count` images; none where rows and files do not correspond."""
-    samples = list_samples(layout, domain)[0] if layout is not None else []
-    return tuple(printable(samples[row].name) for row in rows.tolist()) if len(samples) == count else ()
+    samples = contents.samples(domain)[0] if contents is not None else ()
+    files = {sample.path for sample in samples}
+    return tuple(printable(samples[row].name) for row in rows.tolist()) if len(files) == len(samples) == count else ()
 
 
 def check_shared(source: Images) -> tuple[str, ...]:

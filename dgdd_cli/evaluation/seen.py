@@ -124,7 +124,7 @@ def compare_with_sources(
         for contestant in contestants:
             seen = seen_of(contestant, target, at_hand, hashes.get(name))
             if seen.setting == PARTLY:
-                seen = replace(seen, files=file_names(located.layout, name, seen.rows, len(target.dataset)))
+                seen = replace(seen, files=file_names(located.contents, name, seen.rows, len(target.dataset)))
             found[contestant.name, name] = seen
     return found
 

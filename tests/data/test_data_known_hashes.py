@@ -10,7 +10,7 @@ import pytest
 import torch
 from data_pictures import draw_tree, picture, write
 
-from dgdd_cli.data import folder, kept_domain
+from dgdd_cli.data import files, kept_domain
 from dgdd_cli.data.load import load_dataset
 from dgdd_cli.storage.cache import Cache
 
@@ -26,13 +26,13 @@ def root(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """How often each file was read."""
     counts: Reads = Counter()
-    real = folder.read_file
+    real = files.read_file
 
     def counted(path: Path) -> bytes:
         counts["/".join(path.parts[-3:])] += 1
         return real(path)
 
-    monkeypatch.setattr(folder, "read_file", counted)
+    monkeypatch.setattr(files, "read_file", counted)
     return counts
 
 

@@ -117,8 +117,8 @@ def test_a_catalog_domain_with_none_of_the_classes_is_refused(tmp_path: Path) ->
 def test_spellings_of_a_class_are_united_unless_one_domain_has_both(tmp_path: Path) -> None:
     united = locate(str(draw_tree(tmp_path / "united", {"a": ["Dog"], "b": ["dog"]})))
     assert united.class_names == ("Dog",)
-    assert united.layout is not None
-    assert any("'Dog', 'dog'" in note for note in united.layout.notes)
+    assert united.contents is not None
+    assert any("'Dog', 'dog'" in note for note in united.contents.notes)
     letters = locate(str(draw_tree(tmp_path / "letters", {"a": ["A", "a"], "b": ["a"]})))
     assert letters.class_names == ("A", "a")
     assert load_dataset(str(tmp_path / "letters"), image_size=8, domains=["b"]).labels.tolist() == [1, 1]

@@ -91,8 +91,8 @@ def test_names_that_look_alike_are_told_apart(tmp_path: Path) -> None:
     root = draw_tree(tmp_path / "mine", {"a": ["caf\u00e9", "tea"], "b": ["cafe\u0301", "tea"]}, images=1)
     located = locate(str(root))
     assert len(located.class_names) == 2
-    assert located.layout is not None
-    (note,) = located.layout.notes
+    assert located.contents is not None
+    (note,) = located.contents.notes
     assert r"(written 'caf\xe9')" in note
     assert r"(written 'cafe\u0301')" in note
 
