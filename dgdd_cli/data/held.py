@@ -71,12 +71,17 @@ def resident(sets: Sequence[Pixels], device: torch.device) -> list[Pixels]:
     """
     if device.type == "cpu":
         return list(sets)
-    there = [isinstance(own, Held) and own.images.device == device for own in sets]
+    there = [isinstance(own, Held) and _is(own.images.device, device) for own in sets]
     stay = iter(_staying([_bytes(own) for own, is_there in zip(sets, there, strict=True) if not is_there], device))
     found: list[Pixels] = []
     for own, is_there in zip(sets, there, strict=True):
         found.append(own if is_there else Held(_copied(own, device)) if next(stay) else _Sent(own, device))
     return found
+
+
+def _is(there: torch.device, wanted: torch.device) -> bool:
+    """`cuda` is any of the CUDA devices."""
+    return there.type == wanted.type and wanted.index in (None, there.index)
 
 
 def resident_bytes(sizes: Sequence[int], device: torch.device) -> int:

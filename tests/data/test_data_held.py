@@ -48,6 +48,15 @@ def test_copied_in_chunks_or_sent_each_time_the_images_are_those_of_the_host(mon
         assert torch.equal(torch.cat(list(own.batches(3, rows))), given.images[rows])
 
 
+@pytest.mark.parametrize(
+    ("there", "wanted", "same"),
+    [("cuda:1", "cuda", True), ("cuda:1", "cuda:1", True), ("cuda:1", "cuda:0", False), ("cpu", "cuda", False)],
+)
+def test_a_device_without_a_number_is_any_of_its_kind(there: str, wanted: str, same: bool) -> None:
+    """What lies on cuda:0 is not copied again where `cuda` is asked for."""
+    assert held._is(torch.device(there), torch.device(wanted)) == same
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("fits", [True, False])

@@ -100,7 +100,7 @@ def test_on_cuda_no_epoch_waits_for_the_device(shapes, trainer, repeats):
 def test_on_cuda_a_test_reads_its_probabilities_back_once(shapes, monkeypatch):
     """Images of the device or of the CPU: nothing but the last copy waits."""
     dataset, protocol, own = shapes(size=16), Protocol(), network().to("cuda")
-    monkeypatch.setattr("dgdd_cli.evaluation.train.EVALUATION_BATCH", 16)
+    monkeypatch.setattr("dgdd_cli.networks.footprint.MOST", 16)
     for images in (dataset, *resident([dataset], torch.device("cuda"))):
         expected = predict(own, images, protocol, dataset.normalisation)
         torch.cuda.set_sync_debug_mode("warn")
