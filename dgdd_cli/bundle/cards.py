@@ -69,7 +69,8 @@ Synthetic training images that stand for a whole dataset, made by dgdd. They are
 `metadata.jsonl` gives label, source domain and index in the bundle for every file{soft}. {folders}
 and sort in the bundle's order, so that loaders which number classes by folder give the bundle's labels: where the
 names alone do not sort so, each begins with its class's number (`0+Zebra`, `1+apple`). Unusual characters are replaced,
-and a `+` stands before words that loaders take for a split (`+train`, `crash+test`).
+and a `+` stands before words that loaders take for a split (`+train`, `crash+test`) and, in the columns, before names
+that they take for a date (`+2024-05-01`).
 
 ```python
 torchvision.datasets.ImageFolder("DIR")   # torchvision

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dgdd_cli.bundle.cards import croissant, dataset_card
 from dgdd_cli.bundle.exported import CARD, CROISSANT, METADATA, is_empty, stranger_in
-from dgdd_cli.bundle.names import class_folders, file_names
+from dgdd_cli.bundle.names import class_folders, column_value, file_names
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.text import typeable
@@ -80,7 +80,9 @@ def _fill(bundle: Bundle, folder: Path) -> None:
     manifest = bundle.manifest
     classes = class_folders(manifest.classes)
     domains = file_names([*manifest.domains, MIXED])  # an index of -1 is the last
-    names = [*manifest.domains, MIXED]
+    label_values, domain_values = [
+        [column_value(name) for name in names] for names in (manifest.classes, [*manifest.domains, MIXED])
+    ]
     for name in classes:
         (folder / name).mkdir()
     rows = []
@@ -89,7 +91,7 @@ def _fill(bundle: Bundle, folder: Path) -> None:
         file_name = f"{classes[label]}/{domains[domain]}_{index:05d}.png"
         pixels = images[index].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
         Image.fromarray(pixels).save(folder / file_name)
-        row = {"file_name": file_name, "label": manifest.classes[label], "domain": names[domain], "index": index}
+        row = {"file_name": file_name, "label": label_values[label], "domain": domain_values[domain], "index": index}
         row |= {} if labels.soft is None else {"soft_label": labels.soft[index].tolist()}
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")
     metadata = "".join(rows).encode()

@@ -1,4 +1,4 @@
-"""Names from a manifest as names of files and folders."""
+"""Names from a manifest as names of files and folders, and as values of a column."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 # Words that loaders take for a split, alone or between -, _, ., spaces and digits; behind a "+" they do not.
 SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")
 _SPLIT = re.compile(rf"(?:\A|[-._ ]|(?<=[0-9]))({'|'.join(SPLITS)})(?=[-._ 0-9]|\Z)", re.IGNORECASE)
+
+# What readers of JSON lines take for a moment where a whole column is of this form, with any number of "+" in front.
+_MOMENT = re.compile(r"\+*\d{4}-\d\d-\d\d([ T]\d\d(:?\d\d){0,2}(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII)
 
 
 def class_folders(names: Sequence[str]) -> list[str]:
@@ -46,6 +49,14 @@ def file_names(names: Sequence[str]) -> list[str]:
         taken.add(candidate.casefold())
         found.append(candidate)
     return found
+
+
+def column_value(name: str) -> str:
+    """`name` as a value that stays text in metadata.jsonl: one that reads as a date gets a "+" in front.
+
+    No two names become one: "+2024-05-01" is "++2024-05-01".
+    """
+    return f"+{name}" if _MOMENT.fullmatch(name) else name
 
 
 def _harmless(name: str) -> str:

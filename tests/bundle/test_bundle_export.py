@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow.json import read_json
 from torchvision.datasets import ImageFolder
 from toy_bundles import facts_with, tensors_with
 
@@ -209,13 +211,39 @@ def test_no_names_change_the_numbers_or_make_a_split(names: list[str]) -> None:
             assert not any(fnmatch.fnmatchcase(name.lower(), p.format(keyword)) for p in SEPARATED), name
 
 
-@pytest.mark.parametrize("names", [["NA", "None", "null"], ["01", "02", "10"], ["False", "True"], ["1e5", "nan", "-"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["NA", "None", "null"],
+        ["01", "02", "10"],
+        ["False", "True"],
+        ["1e5", "nan", "-"],
+        ["2024", "2024-05", "2024-05-01 tour"],
+    ],
+)
 def test_names_that_look_like_other_values_stay_text(tmp_path: Path, names: list[str]) -> None:
     folder = exported(tmp_path, names, names)
     assert [(row["label"], row["domain"]) for row in rows_of(folder)] == [
         (label, domain) for label in names for domain in (names[0], names[-1])
     ]
     assert all(type(row["index"]) is int for row in rows_of(folder))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["2024-05-01", "2024-06-02"],
+        ["+2024-05-01", "2024-05-01"],
+        ["2024-05-01 10", "2024-05-01T10:30", "2024-05-01 10:30:59Z", "2024-05-01T10+02:00", "2024-05-01 10:30-0500"],
+    ],
+)
+def test_names_that_look_like_dates_stay_text(tmp_path: Path, names: list[str]) -> None:
+    folder = exported(tmp_path, names, names)
+    table = read_json(folder / "metadata.jsonl")
+    labels, domains = table["label"].to_pylist(), table["domain"].to_pylist()
+    assert (table["label"].type, table["domain"].type) == (pyarrow.string(), pyarrow.string())
+    assert labels == [f"+{name}" for name in names for _ in range(2)]
+    assert set(domains) == {f"+{names[0]}", f"+{names[-1]}"}
 
 
 def test_the_title_of_the_card_is_yaml_in_any_script(tmp_path: Path) -> None:
