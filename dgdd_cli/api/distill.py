@@ -12,7 +12,7 @@ from typing import Any
 from dgdd_cli.api.reading import assignments, reading
 from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.config import Distillation, resolve
-from dgdd_cli.data.hold_out import split_domains
+from dgdd_cli.data.hold_out import split_domains, target_of
 from dgdd_cli.data.load import Located, locate
 from dgdd_cli.engine.run import distil_to_bundle
 from dgdd_cli.errors import UsageError
@@ -52,7 +52,7 @@ def plan_distillation(
         )
     sources, held_out = split_domains(located, wanted)
     recipe = complete(run.recipe, located.name, image_size=run.image_size)
-    return Planned(run.model_copy(update={"target": held_out or "none", "recipe": recipe}), located, tuple(sources))
+    return Planned(run.model_copy(update={"target": target_of(held_out), "recipe": recipe}), located, tuple(sources))
 
 
 def flags_of(

@@ -35,7 +35,7 @@ def dataset_card(bundle: Bundle) -> str:
         *([("soft labels", f"{kind}: {_LEARNT[kind]}")] if kind in _LEARNT else []),
         ("classes", str(len(m.classes))),
         ("source domains", ", ".join(m.domains)),
-        ("held-out target", m.target or "none"),
+        ("held-out target", m.target or "no domain"),
         ("seed, steps", f"{m.seed}, {m.steps}"),
         ("bundle", f"{m.schema_name}, id {m.id}"),
         ("source data", f"{m.source.dataset}, fingerprint {m.source.fingerprint[:16]}"),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dgdd_cli.data.entries import listed
 from dgdd_cli.data.images import Images
-from dgdd_cli.data.locate import Located, resolve_domain
-from dgdd_cli.errors import DataError, UsageError
+from dgdd_cli.data.locate import Located, resolve_domain, resolve_domains
+from dgdd_cli.errors import DataError, UnknownName, UsageError
 
 
 def split_domains(located: Located, target: str | None) -> tuple[tuple[str, ...], str | None]:
     """The source domains and the canonical target; None or "none" holds nothing out.
 
-    Raises UnknownName for an unknown domain, UsageError when holding the target out leaves no source, and for "none"
-    where a domain has that name. One source is enough here: what learns from how domains differ asks for two itself.
+    Raises UnknownName for an unknown domain, UsageError for several, when holding the target out leaves no source, and
+    for "none" where a domain has that name. One source is enough here: what learns from how domains differ asks for
+    two itself.
     """
     names = located.domain_names
     if target is None or is_none(located, target):
         return names, None
-    held_out = resolve_domain(located, target)
+    held_out = _one_domain(located, target)
     sources = tuple(name for name in names if name != held_out)
     if not sources:
         raise UsageError(
@@ -35,9 +36,26 @@ def is_none(located: Located, target: str) -> bool:
     if same:
         raise UsageError(
             f"--target {target} names no domain, but {located.name} has one that is called {same[0]!r}",
-            hint=f"rename its folder, e.g. to 'domain-{same[0]}', and name that to hold it out",
+            hint=f"--target {target_of(same[0])} names that domain\nrename its folder to hold no domain out",
         )
     return True
+
+
+def target_of(held_out: str | None) -> str:
+    """How `--target` names a domain, or none: what `split_domains` reads back."""
+    if held_out is None:
+        return "none"
+    return f"./{held_out}" if held_out.casefold() == "none" else held_out
+
+
+def _one_domain(located: Located, target: str) -> str:
+    try:
+        return resolve_domain(located, target)
+    except UnknownName:
+        if "," not in target:
+            raise
+    names = resolve_domains(located, target)
+    raise UsageError(f"--target holds out one domain, not {len(names)}: {target!r}", hint="distil once for each target")
 
 
 def one_class(dataset: Images) -> tuple[str, ...]:

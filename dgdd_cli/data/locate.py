@@ -75,7 +75,8 @@ def _check_not_of_the_hub(name: str) -> None:
 
 
 def resolve_domain(located: Located, text: str) -> str:
-    """The canonical name of a domain given by name, alias or another spelling. Raises UnknownName."""
+    """The canonical name of a domain given by name, alias or another spelling, or as ./NAME. Raises UnknownName."""
+    text = text.removeprefix("./")  # of a domain whose bare name means something else: ./none
     if text in located.domain_names:
         return text
     if located.entry is not None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis
 from dgdd_cli.config import Distillation
+from dgdd_cli.data.hold_out import split_domains
 from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located
 from dgdd_cli.data.normalisation import normalisation_of
@@ -66,7 +67,7 @@ def bundle_facts(
         normalise=Normalise(mean=norm.mean, std=norm.std, origin=norm.origin),
         classes=source.class_names,
         domains=source.domain_names,
-        target=None if run.target in (None, "none") else run.target,
+        target=split_domains(located, run.target)[1],
         synthesis=Synthesis.model_validate(stated(parameterisation_of(run.recipe, source.image_size))),
         method=Method(name=run.method, settings=settings),
         seed=run.seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dgdd_cli.__main__ import run
+from dgdd_cli.bundle.read import load_bundle
 
 QUICK = ["--epochs", "1", "--set", "width=8", "--repeats", "1", "--progress", "none"]
 
@@ -83,7 +84,26 @@ def test_a_domain_called_none(shapes_folder, capsys, name):
     assert run(["distill", str(shapes_folder), *arguments, "--out", str(bundle.with_name("n.safetensors"))]) == 2
     assert f"'{name}'" in capsys.readouterr().err
     assert evaluate(bundle, shapes_folder, "--target", "none") == 2
-    assert "rename its folder" in capsys.readouterr().err
+    assert f"hint: --target ./{name} names that domain" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["none", "None"])
+def test_a_domain_called_none_is_named_by_its_folder(shapes_folder, tmp_path, capsys, name):
+    (shapes_folder / "amber").rename(shapes_folder / name)
+    bundle = distill(shapes_folder, f"./{name}")
+    manifest = load_bundle(bundle).manifest
+    assert (manifest.target, manifest.domains) == (name, ("blue", "cyan"))
+    capsys.readouterr()
+    assert evaluate(bundle, shapes_folder, "--json") == 0
+    assert targets_of(capsys) == [name]
+    assert evaluate(bundle, shapes_folder, "--target", f"./{name},cyan", "--json") == 0
+    assert targets_of(capsys) == [name, "cyan"]
+    arguments = [str(shapes_folder), "--target", f"./{name}", "--method", "random", "--ipc", "1"]
+    assert run(["distill", *arguments, "--print-config"]) == 0
+    (tmp_path / "run.toml").write_text(capsys.readouterr().out, encoding="utf-8")
+    again = tmp_path / "again.safetensors"
+    assert run(["distill", "--config", str(tmp_path / "run.toml"), "--image-size", "8", "--out", str(again)]) == 0
+    assert load_bundle(again).manifest.target == name
 
 
 def test_a_domain_with_a_comma(shapes_folder, tmp_path, capsys):

@@ -7,7 +7,7 @@ import torch
 from data_pictures import draw_tree
 
 from dgdd_cli.data.dataset import DomainDataset
-from dgdd_cli.data.hold_out import check_cells, missing_classes, split_domains
+from dgdd_cli.data.hold_out import check_cells, missing_classes, split_domains, target_of
 from dgdd_cli.data.load import locate
 from dgdd_cli.errors import DataError, UnknownName, UsageError
 
@@ -33,6 +33,20 @@ def test_an_unknown_target_gets_the_near_match() -> None:
     with pytest.raises(UnknownName) as caught:
         split_domains(locate("digits"), "typset")
     assert "'typeset'" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("target", ["scan,outline", "SCAN, outline,typeset"])
+def test_several_targets_are_told_apart_from_an_unknown_one(target: str) -> None:
+    with pytest.raises(UsageError, match=rf"holds out one domain, not {target.count(',') + 1}"):
+        split_domains(locate("digits"), target)
+    with pytest.raises(UnknownName, match="'outlin'"):
+        split_domains(locate("digits"), "scan,outlin")
+
+
+def test_a_domain_may_be_named_by_its_folder() -> None:
+    located = locate("digits")
+    assert split_domains(located, "./scan") == split_domains(located, "scan")
+    assert [target_of(name) for name in ("scan", "none", "None", None)] == ["scan", "./none", "./None", "none"]
 
 
 @pytest.mark.parametrize("target", [None, "none"])
