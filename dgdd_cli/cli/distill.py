@@ -194,6 +194,7 @@ def distill(
         return
 
     from dgdd_cli.cli.distill_result import next_command, result_document, result_line
+    from dgdd_cli.data.hold_out import target_of
     from dgdd_cli.data.load import Reading
     from dgdd_cli.engine.run import distil_to_bundle
     from dgdd_cli.runtime.device import choose_device
@@ -224,4 +225,5 @@ def distill(
         written, made = finished.path, finished.manifest
         document = result_document(run, located.name, written, made, chosen, skipped=skipped, peak=peak)
         output.result(document, human=result_line(document), quiet=str(written))
-        output.hint(next_command(written, data, run.dataset if located.entry is None else None))
+        test_on = target_of(made.domains[-1]) if made.target is None else None
+        output.hint(next_command(written, data, run.dataset if located.entry is None else None, test_on))

@@ -55,8 +55,12 @@ def result_line(document: dict[str, Any]) -> str:
     )
 
 
-def next_command(out: Path, data: Path | None, folder: str | None) -> str:
-    """The command that evaluates the bundle; `folder` is that of a dataset which the catalog does not know."""
+def next_command(out: Path, data: Path | None, folder: str | None, target: str | None) -> str:
+    """The command that evaluates the bundle; `folder` is that of a dataset which the catalog does not know.
+
+    `target` is what to test on where the bundle holds no domain out.
+    """
     where = ["--data", typeable(data)] if data else []
     where += ["--dataset", typeable(folder)] if folder else []
+    where += ["--target", typeable(target)] if target else []
     return " ".join(["dgdd evaluate", typeable(out), *where])

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,3 +394,14 @@ def test_other_hints_with_a_name_like_an_option_can_be_typed(shapes_folder, tmp_
 @pytest.mark.parametrize("device", ["CPU", "Auto"])
 def test_a_device_is_known_in_capitals(shapes_folder, tmp_path, device):
     assert distill(shapes_folder, tmp_path / "b", "--steps", "1", "--device", device) == 0
+
+
+@pytest.mark.parametrize("name", ["cyan", "-x", "x,y", "a b"])
+def test_the_hint_after_a_run_that_holds_nothing_out_can_be_typed(shapes_folder, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (shapes_folder / "cyan").rename(shapes_folder / name)
+    shutil.rmtree(shapes_folder / "amber")
+    shutil.rmtree(shapes_folder / "blue")
+    assert run(["distill", str(shapes_folder), "--target", "none", "--method", "random", "--ipc", "1"]) == 0
+    hint = capsys.readouterr().err.split("hint: ")[-1].strip()
+    assert run([*shlex.split(hint)[1:], "--epochs", "1", "--set", "width=4", "--repeats", "1", "-q"]) == 0
