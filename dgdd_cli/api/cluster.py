@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dgdd_cli.api.reading import reading
+from dgdd_cli.api.reading import cache_at
 from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Reading, locate, read_as
 from dgdd_cli.data.locate import resolve_domains
@@ -18,6 +18,7 @@ from dgdd_cli.groups.file import GroupsFile, GroupsManifest, read_groups
 from dgdd_cli.groups.grouping import Grouping, Per, group_dataset, smallest_where_splittable
 from dgdd_cli.groups.kept import write_grouping
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.storage.atomic import check_output
 from dgdd_cli.storage.reserve import reserved
 
@@ -35,6 +36,7 @@ class Clustered:
 
 
 def cluster_to_file(
+    context: Context,
     dataset: str,
     out: Path,
     *,
@@ -44,33 +46,30 @@ def cluster_to_file(
     domains: str | None,
     image_size: int | None,
     minimum: int | None,
-    seed: int,
     data: Path | None,
-    how: Reading,
+    reading: Reading,
     force: bool,
-    progress: Progress,
 ) -> Clustered:
     """Group the images of a dataset and write the groups file to `out`, or beside it where that is taken meanwhile."""
     located = locate(dataset, data_dir=data)
     wanted = list(located.domain_names) if domains is None else resolve_domains(located, domains)
     if not wanted:
         raise UsageError("--domains names no domain", hint="--domains photo,cartoon, or leave it out for all")
-    with reserved(out, log.warning) as reservation:
+    with reserved(out) as reservation:
         size = image_size or (located.entry.default_image_size if located.entry else 32)
-        images = read_as(how, located, image_size=size, domains=wanted, progress=progress)
+        images = read_as(context, reading, located, image_size=size, domains=wanted)
         found = group_dataset(
+            context,
             images,
             groups=groups,
             features=features,
             per=per,
-            seed=seed,
             minimum=minimum or (smallest_where_splittable if per == "class" else 1),
-            progress=progress,
         )
         for line in (*images.notes, *found.notes):
             log.warning("%s", line)
         written, manifest = reservation.write(
-            lambda path, over: write_grouping(path, images, found, seed=seed, overwrite=over), overwrite=force
+            lambda path, over: write_grouping(path, images, found, seed=context.seed, overwrite=over), overwrite=force
         )
     if written != out:
         log.warning("%s was taken meanwhile: the groups are %s", out, written)
@@ -103,6 +102,7 @@ def cluster(
         check_output(Path(out), overwrite=force)
     with tempfile.TemporaryDirectory(prefix="dgdd-") as aside:
         done = cluster_to_file(
+            Context(seed, cache=cache_at(cache_dir), progress=progress),
             str(dataset.absolute()) if isinstance(dataset, Path) else dataset,
             Path(aside, "groups.safetensors") if out is None else Path(out),
             groups=groups,
@@ -111,10 +111,8 @@ def cluster(
             domains=domains,
             image_size=image_size,
             minimum=minimum,
-            seed=seed,
             data=None if data is None else Path(data),
-            how=reading(skip_corrupt=skip_corrupt, offline=offline, cache_dir=cache_dir),
+            reading=Reading(skip_corrupt, offline),
             force=force,
-            progress=progress,
         )
         return read_groups(done.path)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgdd_cli.api.reading import assignments, reading
+from dgdd_cli.api.reading import assignments, cache_at
 from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.config import Distillation, resolve
 from dgdd_cli.data.hold_out import split_domains, target_of
-from dgdd_cli.data.load import Located, locate
+from dgdd_cli.data.load import Located, Reading, locate
 from dgdd_cli.engine.run import distil_to_bundle
 from dgdd_cli.errors import UsageError
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import choose_device
 from dgdd_cli.storage.atomic import check_output
-
-log = logging.getLogger("dgdd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +139,19 @@ def distill(
         assigned=assignments(settings),
     )
     with tempfile.TemporaryDirectory(prefix="dgdd-") as aside:
+        context = Context(
+            planned.run.seed, choose_device(device), kernels, cache=cache_at(cache_dir), progress=progress
+        )
         finished = distil_to_bundle(
+            context,
             planned.run,
             planned.located,
             planned.sources,
             Path(aside, "bundle.safetensors") if out is None else Path(out),
-            chosen=choose_device(device),
-            reading=reading(skip_corrupt=skip_corrupt, offline=offline, cache_dir=cache_dir),
+            reading=Reading(skip_corrupt, offline),
             overwrite=force,
             resume=resume,
             keep_seconds=30.0,
-            kernels=kernels,
-            progress=progress,
-            warn=log.warning,
-            note=log.info,
         )
         return load_bundle(finished.path)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgdd_cli.api.reading import assignments, reading
+from dgdd_cli.api.reading import assignments, cache_at
 from dgdd_cli.bundle.read import Bundle
 from dgdd_cli.config import merge, parse_assignments
+from dgdd_cli.data.load import Reading
 from dgdd_cli.evaluation.run import Request, evaluate_bundles
 from dgdd_cli.evaluation.trainers import protocol_of
 from dgdd_cli.progress import Progress, silent
@@ -80,7 +81,6 @@ def evaluate(
     e.g. {"width": 64}. Raises DgddError as the command line exits.
     """
     assigned = parse_assignments(assignments(settings))
-    how = reading(skip_corrupt=skip_corrupt, offline=offline, cache_dir=cache_dir)
     request = Request(
         bundles=[bundle] if isinstance(bundle, Bundle | str | Path) else list(bundle),
         protocol=protocol_of(**merge(assigned, {"epochs": epochs, "trainer": trainer})),
@@ -95,10 +95,9 @@ def evaluate(
         allow_missing_classes=allow_missing_classes,
         allow_seen=allow_seen,
         retrain_baselines=retrain_baselines,
-        reading=how,
+        reading=Reading(skip_corrupt, offline),
     )
-    chosen = choose_device(device)
-    context = Context(seed, chosen.device, cache=how.cache, progress=progress, reason=chosen.reason)
+    context = Context(seed, choose_device(device), cache=cache_at(cache_dir), progress=progress)
     document = evaluate_bundles(context, request)
     return [Result(row) for row in document["results"]]
 

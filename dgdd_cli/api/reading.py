@@ -1,4 +1,4 @@
-"""How images are read and where what was computed is kept, from keywords."""
+"""From keywords to where what was computed is kept, and to the settings of `--set`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import Any
 
 import platformdirs
 
-from dgdd_cli.data.load import Reading
 from dgdd_cli.storage.cache import Cache
 
 
-def reading(*, skip_corrupt: bool, offline: bool, cache_dir: str | Path | None) -> Reading:
-    """The Reading of a call; without a folder, the cache is the platform's own."""
-    folder = Path(cache_dir) if cache_dir else platformdirs.user_cache_path("dgdd", appauthor=False)
-    return Reading(skip_corrupt, offline, Cache(folder))
+def cache_at(folder: str | Path | None) -> Cache:
+    """The cache in a folder, or else in the platform's own."""
+    return Cache(Path(folder) if folder else platformdirs.user_cache_path("dgdd", appauthor=False))
 
 
 def assignments(settings: Mapping[str, Any] | None) -> list[str]:

@@ -116,9 +116,11 @@ def cluster(
 
     from dgdd_cli.api.cluster import cluster_to_file
     from dgdd_cli.data.load import Reading
+    from dgdd_cli.runtime.context import Context
 
     with output.progress() as report:
         done = cluster_to_file(
+            Context(seed or 0, cache=cache_from(cache_dir), progress=report),
             dataset,
             out,
             groups=number,
@@ -127,11 +129,9 @@ def cluster(
             domains=domains,
             image_size=image_size,
             minimum=minimum,
-            seed=seed or 0,
             data=data,
-            how=Reading(skip_corrupt, offline, cache_from(cache_dir)),
+            reading=Reading(skip_corrupt, offline),
             force=force,
-            progress=report,
         )
     images, found, written, manifest = done.images, done.found, done.path, done.manifest
     document = {

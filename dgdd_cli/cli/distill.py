@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -32,8 +31,6 @@ from dgdd_cli.cli.options import (
     cache_from,
     output_from,
 )
-
-log = logging.getLogger("dgdd")
 
 
 def distill(
@@ -197,6 +194,7 @@ def distill(
     from dgdd_cli.data.hold_out import target_of
     from dgdd_cli.data.load import Reading
     from dgdd_cli.engine.run import distil_to_bundle
+    from dgdd_cli.runtime.context import Context
     from dgdd_cli.runtime.device import choose_device
     from dgdd_cli.runtime.memory import keep_freed_memory, peak_memory_bytes
     from dgdd_cli.runtime.ranks import device_of_rank, join
@@ -204,21 +202,17 @@ def distill(
     chosen = choose_device(device_of_rank(device or "auto", os.environ))
     keep_freed_memory()
     with join(os.environ, chosen.device) as ranks, output.progress(leads=ranks.leads) as report:
+        context = Context(run.seed, chosen, kernels, ranks, cache_from(cache_dir), report)
         finished = distil_to_bundle(
+            context,
             run,
             located,
             sources,
             out,
-            chosen=chosen,
-            reading=Reading(skip_corrupt, offline, cache_from(cache_dir)),
+            reading=Reading(skip_corrupt, offline),
             overwrite=force,
             resume=resume,
             keep_seconds=checkpoint_seconds,
-            kernels=kernels,
-            progress=report,
-            warn=log.warning,
-            note=log.info,
-            ranks=ranks,
         )
     if finished.manifest is not None:
         skipped, peak = finished.source.skipped_files, peak_memory_bytes()

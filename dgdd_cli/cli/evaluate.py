@@ -186,7 +186,6 @@ def evaluate(
     protocol = protocol_of(**settings)
     chosen = choose_device(device or "auto")
     keep_freed_memory()
-    cache = cache_from(cache_dir)
     request = Request(
         bundles=[path.expanduser() for path in bundles],
         protocol=protocol,
@@ -201,10 +200,10 @@ def evaluate(
         allow_missing_classes=allow_missing_classes,
         allow_seen=allow_seen,
         retrain_baselines=retrain_baselines,
-        reading=Reading(skip_corrupt, offline, cache),
+        reading=Reading(skip_corrupt, offline),
     )
     with output.progress() as report:
-        context = Context(seed or 0, chosen.device, cache=cache, progress=report, reason=chosen.reason)
+        context = Context(seed or 0, chosen, cache=cache_from(cache_dir), progress=report)
         document = evaluate_bundles(context, request)
     failures = gate_failures(document["results"], min_accuracy=min_accuracy, max_gap=max_gap, allow_seen=allow_seen)
     number = f"{headline(document['results']):.4f}"

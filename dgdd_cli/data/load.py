@@ -18,6 +18,7 @@ from dgdd_cli.data.parquet import parquet_contents
 from dgdd_cli.data.read_domain import read_domain
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.progress import Progress, silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural, printable
 
@@ -107,11 +108,10 @@ class Reading:
 
     skip_corrupt: bool = False
     offline: bool = False
-    cache: Cache | None = None
 
 
 def read_as(
-    reading: Reading, located: Located, *, image_size: int, domains: Sequence[str], progress: Progress
+    context: Context, reading: Reading, located: Located, *, image_size: int, domains: Sequence[str]
 ) -> DomainDataset:
     """`read` in the way that the user chose."""
     return read(
@@ -120,8 +120,8 @@ def read_as(
         domains=domains,
         skip_corrupt=reading.skip_corrupt,
         offline=reading.offline,
-        cache=reading.cache,
-        progress=progress,
+        cache=context.cache,
+        progress=context.progress,
     )
 
 

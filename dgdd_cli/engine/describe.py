@@ -13,8 +13,7 @@ from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import Distilled
 from dgdd_cli.groups.find import NAMED, Groups
 from dgdd_cli.methods.decoding import parameterisation_of
-from dgdd_cli.runtime.device import Choice
-from dgdd_cli.runtime.ranks import ALONE, Ranks
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.software import software
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.parameterisation import stated
@@ -32,12 +31,10 @@ def taught_facts(facts: BundleFacts, taught: Labels) -> BundleFacts:
 
 
 def bundle_facts(
+    context: Context,
     run: Distillation,
     located: Located,
     source: Images,
-    steps: int,
-    chosen: Choice,
-    ranks: Ranks = ALONE,
     *,
     groups: Groups | None = None,
     domains: Images | None = None,
@@ -49,8 +46,8 @@ def bundle_facts(
     """
     norm = normalisation_of(source)
     settings = run.recipe.model_dump(mode="json", exclude_none=True)
-    if ranks.size > 1:
-        settings["ranks"] = ranks.size  # their probes are averaged at every step
+    if context.ranks.size > 1:
+        settings["ranks"] = context.ranks.size  # their probes are averaged at every step
     if groups is not None:
         spec = settings["risk"]["groups"]
         settings["risk"]["groups"] = {
@@ -71,9 +68,9 @@ def bundle_facts(
         synthesis=Synthesis.model_validate(stated(parameterisation_of(run.recipe, source.image_size))),
         method=Method(name=run.method, settings=settings),
         seed=run.seed,
-        steps=steps,
+        steps=run.recipe.optimiser.steps if run.recipe.optimiser else 0,
         software=software(),
-        device=Device(type=chosen.device.type, name=chosen.name),
+        device=Device(type=context.device.type, name=context.chosen.name),
         source=Source(
             dataset=located.name,
             fingerprint=source.fingerprint(),

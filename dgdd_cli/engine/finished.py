@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -12,13 +12,13 @@ from dgdd_cli.bundle.read import load_bundle
 from dgdd_cli.errors import DataError, UsageError
 from dgdd_cli.runtime.identity import DATA, differences, flat
 
+log = logging.getLogger("dgdd")
 
-def finished_manifest(
-    out: Path, facts: BundleFacts, *, ipc: int, image_size: int, overwrite: bool, note: Callable[[str], None]
-) -> Manifest | None:
+
+def finished_manifest(out: Path, facts: BundleFacts, *, ipc: int, image_size: int, overwrite: bool) -> Manifest | None:
     """The manifest of the bundle at `out`, where it is the result of a run with these facts.
 
-    `note` hears of other software or another device that it was made with. Where it is the result of other settings or
+    The log hears of other software or another device that it was made with. Where it is the result of other settings or
     data, or no valid bundle, it is None if it may be overwritten; otherwise UsageError names what differs.
     """
     try:
@@ -38,7 +38,7 @@ def finished_manifest(
             hint="choose another --out, or add --force to overwrite it",
         )
     if others := differences(_made_with(manifest), _made_with(facts)):
-        note(f"it was made with other software or another device: {'; '.join(others)}")
+        log.info("it was made with other software or another device: %s", "; ".join(others))
     return manifest
 
 

@@ -9,20 +9,13 @@ from pydantic import JsonValue
 from dgdd_cli.config import Distillation, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.groups.find import NAMED, Groups
-from dgdd_cli.runtime.device import Choice
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.identity import DATA, GROUPS, flat
 from dgdd_cli.runtime.software import named_arithmetic
 
 
 def identify_run(
-    run: Distillation,
-    *,
-    dataset: str,
-    fingerprint: str,
-    groups: Groups | None,
-    chosen: Choice,
-    ranks: int,
-    kernels: str,
+    context: Context, run: Distillation, *, dataset: str, fingerprint: str, groups: Groups | None
 ) -> dict[str, JsonValue]:
     """The settings under the names of --set, the data and groups as hashes, and the software and machine that compute.
 
@@ -38,9 +31,9 @@ def identify_run(
         **dict(flat(recipe)),
         DATA: fingerprint,
         GROUPS: groups.digest if groups else None,
-        "ranks": ranks,
-        "kernels": choose(kernels, chosen.device, torch.float32) if computed else None,
-        **named_arithmetic(chosen.device),
+        "ranks": context.ranks.size,
+        "kernels": choose(context.kernels, context.device, torch.float32) if computed else None,
+        **named_arithmetic(context.device),
         **({"scikit-learn": metadata.version("scikit-learn")} if _clusters(run.recipe) else {}),
     }
 

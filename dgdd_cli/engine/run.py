@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +22,20 @@ from dgdd_cli.engine.describe import bundle_facts, bundle_tensors, taught_facts
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.engine.finished import finished_manifest, same_software
 from dgdd_cli.engine.identity import identify_run
+from dgdd_cli.engine.loop import Keep
 from dgdd_cli.errors import DgddError, UsageError
 from dgdd_cli.groups.find import Groups, find_groups
 from dgdd_cli.groups.pseudo_domains import with_pseudo_domains
 from dgdd_cli.methods.complete import check_domains, check_groups
 from dgdd_cli.methods.state import State
-from dgdd_cli.progress import Progress
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import Choice, computes_bfloat16
-from dgdd_cli.runtime.identity import OF_A_MACHINE
+from dgdd_cli.runtime.device import computes_bfloat16
+from dgdd_cli.runtime.identity import OF_A_MACHINE, Identity
 from dgdd_cli.runtime.precision import check_precision
-from dgdd_cli.runtime.ranks import ALONE, Ranks
 from dgdd_cli.storage.atomic import check_output, destination
-from dgdd_cli.storage.cache import Cache
 from dgdd_cli.storage.reserve import Reservation, reserved
+
+log = logging.getLogger("dgdd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,123 +48,130 @@ class Finished:
 
 
 def distil_to_bundle(
+    context: Context,
     run: Distillation,
     located: Located,
     sources: Sequence[str],
     out: Path,
     *,
-    chosen: Choice,
     reading: Reading,
     overwrite: bool,
     resume: bool,
     keep_seconds: float,
-    kernels: str,
-    progress: Progress,
-    warn: Callable[[str], None],
-    note: Callable[[str], None],
-    ranks: Ranks = ALONE,
 ) -> Finished:
     """Distil `run` from the named sources and write its bundle to `out`, or beside it where that is taken meanwhile.
 
     The name `out` is held from the start: UsageError while another run writes it. A checkpoint of an earlier run is
     continued with `resume`, ignored with `overwrite`, and refused otherwise (UsageError); it is removed once the bundle
-    is written. With `resume` a bundle of this very run is the result. `warn` and `note` hear what a person should know.
+    is written. With `resume` a bundle of this very run is the result.
     """
-    checkpoint = checkpoint_path(destination(out))
+    ranks, checkpoint = context.ranks, checkpoint_path(destination(out))
     with ExitStack() as while_running:
 
         def begin() -> Reservation:
-            reservation = while_running.enter_context(reserved(out, warn))
+            reservation = while_running.enter_context(reserved(out))
             _check_checkpoint(checkpoint, resume=resume, overwrite=overwrite)
             return reservation
 
         reservation = ranks.leader_says(begin)
-        if not run.domains:
-            check_domains(run.recipe, sources, run.target)
-        probes = run.recipe.probes
-        if probes:
-            check_precision(probes.precision, chosen.device, setting="probes.precision")
-        source = read_as(reading, located, image_size=run.image_size, domains=sources, progress=progress)
-        styled = with_pseudo_domains(source, run.domains) if run.domains else source
-        check_domains(run.recipe, styled.domain_names, run.target)
-        for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
-            warn(line)
-        if probes and probes.precision == "bfloat16" and not computes_bfloat16(chosen.device):
-            note(f"{chosen.name} has no instructions for bfloat16: float32 would be faster")
-        groups = _groups_of(run, source, styled, reading.cache, progress, note)
+        real = _read_sources(context, run, located, sources, reading)
         identity = ranks.agree(
-            identify_run(
-                run,
-                dataset=located.name,
-                fingerprint=styled.fingerprint(),
-                groups=groups,
-                chosen=chosen,
-                ranks=ranks.size,
-                kernels=kernels,
-            ),
+            identify_run(context, run, dataset=located.name, fingerprint=real.styled.fingerprint(), groups=real.groups),
             may_differ=OF_A_MACHINE,
         )
-        steps = run.recipe.optimiser.steps if run.recipe.optimiser else 0
-        facts = bundle_facts(run, located, source, steps, chosen, ranks, groups=groups, domains=styled)
+        facts = bundle_facts(context, run, located, real.source, groups=real.groups, domains=real.styled)
 
         def ready() -> Manifest | None:
             interrupted = checkpoint.exists() and overwrite  # a run over an older bundle
             if not resume or interrupted or not out.exists():
                 return None
-            return finished_manifest(out, facts, ipc=run.ipc, image_size=run.image_size, overwrite=overwrite, note=note)
+            return finished_manifest(out, facts, ipc=run.ipc, image_size=run.image_size, overwrite=overwrite)
 
         if done := ranks.leader_says(ready):
-            note(f"{out} is already finished")
+            log.info("%s is already finished", out)
             if ranks.leads and same_software(done, facts):
                 _remove(checkpoint)
-            return Finished(source, out, done if ranks.leads else None)
-        state = None
-        if resume and checkpoint.exists():
-            state = load_checkpoint(checkpoint, identity)
-            note(f"resuming from step {state.step}")
-        elif resume:
-            note(f"no checkpoint at {checkpoint}: starting from the first step")
-        ranks.agree({"step": state.step, **digests(state)} if state else {"step": 0})
-
-        said: set[str] = set()
-
-        def keep(now: State) -> None:
-            try:
-                save_checkpoint(checkpoint, now, identity)
-            except DgddError as problem:  # a full disk must not end a healthy run: it may have room by the end
-                if problem.message not in said:  # the next step will most likely meet the same
-                    said.add(problem.message)
-                    warn(f"no checkpoint at step {now.step}: {problem.message}")
-
+            return Finished(real.source, out, done if ranks.leads else None)
         result = distill(
-            Context(
-                seed=run.seed,
-                device=chosen.device,
-                kernels=kernels,
-                ranks=ranks,
-                cache=reading.cache,
-                progress=progress,
-            ),
-            styled,
+            context,
+            real.styled,
             run.recipe,
             ipc=run.ipc,
-            groups=groups,
-            state=state,
-            keep=keep if ranks.leads else None,
+            groups=real.groups,
+            state=_resumed(context, checkpoint, identity) if resume else _agreed(context, None),
+            keep=_keeper(checkpoint, identity) if ranks.leads else None,
             keep_seconds=keep_seconds,
         )
         if not ranks.leads:
-            return Finished(source, out, None)
-        if styled is not source:  # what a pseudo-domain is made of is nobody's domain
+            return Finished(real.source, out, None)
+        if real.styled is not real.source:  # what a pseudo-domain is made of is nobody's domain
             result = replace(result, domains=torch.full_like(result.domains, -1))
         tensors, known, size = bundle_tensors(result), taught_facts(facts, result.taught), run.image_size
         where, manifest = reservation.write(
             lambda path, over: write_bundle(path, tensors, known, image_size=size, overwrite=over), overwrite=overwrite
         )
         if where != out:
-            warn(f"{out} was taken meanwhile: the bundle is {where}")
+            log.warning("%s was taken meanwhile: the bundle is %s", out, where)
         _remove(checkpoint)
-        return Finished(source, where, manifest)
+        return Finished(real.source, where, manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """The source set, the same under the run's pseudo-domains, if any, and the groups that its risk is about."""
+
+    source: Images
+    styled: Images
+    groups: Groups | None
+
+
+def _read_sources(
+    context: Context, run: Distillation, located: Located, sources: Sequence[str], reading: Reading
+) -> _Sources:
+    """Read what the run learns from; what a person should know of it is logged. Raises UsageError and DataError."""
+    probes = run.recipe.probes
+    if not run.domains:
+        check_domains(run.recipe, sources, run.target)
+    if probes:
+        check_precision(probes.precision, context.device, setting="probes.precision")
+    source = read_as(context, reading, located, image_size=run.image_size, domains=sources)
+    styled = with_pseudo_domains(source, run.domains) if run.domains else source
+    check_domains(run.recipe, styled.domain_names, run.target)
+    for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
+        log.warning("%s", line)
+    if probes and probes.precision == "bfloat16" and not computes_bfloat16(context.device):
+        log.info("%s has no instructions for bfloat16: float32 would be faster", context.chosen.name)
+    return _Sources(source, styled, _groups_of(context, run, source, styled))
+
+
+def _resumed(context: Context, checkpoint: Path, identity: Identity) -> State | None:
+    """The state of an earlier run, None where it left no checkpoint; every rank has the same."""
+    state = load_checkpoint(checkpoint, identity) if checkpoint.exists() else None
+    if state:
+        log.info("resuming from step %d", state.step)
+    else:
+        log.info("no checkpoint at %s: starting from the first step", checkpoint)
+    return _agreed(context, state)
+
+
+def _agreed(context: Context, state: State | None) -> State | None:
+    context.ranks.agree({"step": state.step, **digests(state)} if state else {"step": 0})
+    return state
+
+
+def _keeper(checkpoint: Path, identity: Identity) -> Keep:
+    """Writes checkpoints; a full disk must not end a healthy run, which may have room by the end."""
+    said: set[str] = set()
+
+    def keep(now: State) -> None:
+        try:
+            save_checkpoint(checkpoint, now, identity)
+        except DgddError as problem:
+            if problem.message not in said:  # the next step will most likely meet the same
+                said.add(problem.message)
+                log.warning("no checkpoint at step %d: %s", now.step, problem.message)
+
+    return keep
 
 
 def _check_checkpoint(checkpoint: Path, *, resume: bool, overwrite: bool) -> None:
@@ -180,21 +188,14 @@ def _remove(checkpoint: Path) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def _groups_of(
-    run: Distillation,
-    source: Images,
-    styled: Images,
-    cache: Cache | None,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> Groups | None:
+def _groups_of(context: Context, run: Distillation, source: Images, styled: Images) -> Groups | None:
     """The groups that the run's risk is about: domains are those of the run, clusters those of the images."""
     if run.recipe.risk is None:
         return None
     spec = run.recipe.risk.groups
     of_domains = spec in ("domain", "class-domain")
-    groups = find_groups(styled if of_domains else source, spec, seed=run.seed, cache=cache, progress=progress)
+    groups = find_groups(context, styled if of_domains else source, spec)
     check_groups(run.recipe, groups.within_class)
     for line in groups.notes:
-        note(line)
+        log.info("%s", line)
     return groups

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-import torch
 from torch import Tensor
 
 from dgdd_cli.bundle.read import Bundle
@@ -17,10 +16,8 @@ from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.contestant import Contestant, TrainingSet, real_images
 from dgdd_cli.probes.centroid_rows import centroid_rows
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 
-CPU = torch.device("cpu")
 BASELINES = ("random", "balanced-random", "kmeans", "whole")
 
 
@@ -31,25 +28,15 @@ def check_baselines(names: Iterable[str]) -> None:
             raise UnknownName("baseline", name, BASELINES)
 
 
-def baseline_rows(
-    name: str,
-    source: Images,
-    *,
-    ipc: int,
-    seed: int,
-    repeat: int,
-    device: torch.device = CPU,
-) -> Tensor:
+def baseline_rows(context: Context, name: str, source: Images, *, ipc: int, repeat: int) -> Tensor:
     """Rows of the source set that a baseline other than `whole` trains on, int64: every repeat draws its own.
 
-    `kmeans` is the method of that name, for each repeat with another random network, on `device`.
+    `kmeans` is the method of that name, for each repeat with another random network.
     """
-    generator = stream(seed, "baseline", name, repeat)
+    generator = context.stream("baseline", name, repeat)
     if name == "kmeans":
         probes = resolve({"dataset": source.name, "method": name}).recipe.probes or Probes()
-        return centroid_rows(
-            Context(seed=seed, device=device), source, probes, ipc=ipc, index=repeat, generator=generator
-        )
+        return centroid_rows(context, source, probes, ipc=ipc, index=repeat, generator=generator)
     return (random_rows if name == "random" else balanced_rows)(source, ipc, generator)
 
 
@@ -80,24 +67,20 @@ def bundle_normalisation(bundle: Bundle) -> Normalisation:
 
 
 def baseline_contestant(
+    context: Context,
     name: str,
     source: Images,
     *,
     ipc: int,
-    seed: int,
     normalisation: Normalisation,
     protocol: Protocol,
-    device: torch.device = CPU,
 ) -> Contestant:
-    """Real source images under the same protocol; `whole` has its own number of epochs.
-
-    `device`: where `kmeans` computes the features that it compares.
-    """
+    """Real source images under the same protocol; `whole` has its own number of epochs."""
     whole = name == "whole"
 
     @cache
     def rows_of(repeat: int) -> Tensor:
-        return baseline_rows(name, source, ipc=ipc, seed=seed, repeat=repeat, device=device)
+        return baseline_rows(context, name, source, ipc=ipc, repeat=repeat)
 
     def draw(repeat: int) -> TrainingSet:
         return real_images(source) if whole else real_images(source, rows_of(repeat))

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -60,7 +60,7 @@ def groups_of(context: Context, spec: str, targets: Mapping[str, Images]) -> Tar
     """
     if spec.partition(":")[0] == "kmeans":
         return _clusters(context, spec, targets)
-    found = find_groups(joined(targets), spec, seed=0, cache=None, progress=context.progress)  # nothing is drawn
+    found = find_groups(context, joined(targets), spec)  # nothing is drawn
     sizes = [len(dataset) for dataset in targets.values()]
     files = {} if spec in NAMED else {"all": spec}
     return TargetGroups(spec, found.names, dict(zip(targets, found.assignments.split(sizes), strict=True)), files)
@@ -89,8 +89,7 @@ def _clusters(context: Context, spec: str, targets: Mapping[str, Images]) -> Tar
     names: list[str] = []
     members, files = {}, {}
     for target, dataset in targets.items():
-        kind = Kind(number, "all", "pixels", CLUSTER_SEED)
-        found = kept_groups(dataset, kind, cache=context.cache, progress=context.progress)
+        found = kept_groups(replace(context, seed=CLUSTER_SEED), dataset, Kind(number, "all", "pixels"))
         for line in found.notes:
             log.warning("%s", line)
         members[target] = found.assignments + len(names)

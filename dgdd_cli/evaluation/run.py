@@ -36,7 +36,6 @@ from dgdd_cli.evaluation.together import choose_repeats
 from dgdd_cli.evaluation.trainers import protocol_of, trainer_named
 from dgdd_cli.networks import NETWORKS
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import device_name
 from dgdd_cli.runtime.precision import check_precision
 
 log = logging.getLogger("dgdd")
@@ -86,7 +85,7 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
         check_classes(bundle, located.class_names, located.name)
 
     def load(domains: Sequence[str]) -> Images:
-        return read_as(request.reading, located, image_size=size, domains=domains, progress=context.progress)
+        return read_as(context, request.reading, located, image_size=size, domains=domains)
 
     targets = targets_of(
         names,
@@ -150,8 +149,8 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
         "seed": context.seed,
         "device": {
             "type": context.device.type,
-            "name": device_name(context.device),
-            "reason": context.reason,
+            "name": context.chosen.name,
+            "reason": context.chosen.reason,
             "repeats": {
                 name: asdict(choose_repeats(name, protocol, context.device, request.repeats, image_size=size))
                 for name in request.networks
@@ -194,13 +193,12 @@ def _baselines(
     for bundle in bundles:
         for name in names:
             contestant = baseline_contestant(
+                context,
                 name,
                 sources[bundle.manifest.domains],
                 ipc=bundle.manifest.images.ipc,
-                seed=context.seed,
                 normalisation=bundle_normalisation(bundle),
                 protocol=protocol,
-                device=context.device,
             )
             found.setdefault(contestant.name, contestant)
     return list(found.values())

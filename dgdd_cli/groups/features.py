@@ -13,8 +13,7 @@ from dgdd_cli.data.images import Images
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.groups.spectrum import radial_log_power
 from dgdd_cli.networks import build
-from dgdd_cli.progress import Progress
-from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.context import Context
 
 Features = Literal["pixels", "spectrum", "convnet"]
 
@@ -22,10 +21,10 @@ _PIXEL_SIDE = 32  # larger images are averaged down to this before their pixels 
 _BATCH_PIXELS = 2**18  # per forward pass: 256 images of 32 x 32
 
 
-def features_of(dataset: Images, features: Features, seed: int, progress: Progress) -> Tensor:
+def features_of(context: Context, dataset: Images, features: Features) -> Tensor:
     """Float32 features of every image, (N, F)."""
     count, size = len(dataset), dataset.image_size
-    look = _look(dataset, features, seed)
+    look = _look(context, dataset, features)
     vectors = torch.empty(0, 0)
     done = 0
     for images in dataset.batches(max(1, _BATCH_PIXELS // (size * size))):
@@ -35,7 +34,7 @@ def features_of(dataset: Images, features: Features, seed: int, progress: Progre
             vectors = found.new_empty(count, found.shape[1])  # held once: a list to be joined would double it
         vectors[done : done + len(found)] = found
         done += len(found)
-        progress("features", done, count)
+        context.progress("features", done, count)
     return vectors
 
 
@@ -51,7 +50,7 @@ def describe(dataset: Images, features: Features) -> str:
     return f"last block of a random convnet at {size} px, pixels normalised by {norm.origin}"
 
 
-def _look(dataset: Images, features: Features, seed: int) -> Callable[[Tensor], Tensor]:
+def _look(context: Context, dataset: Images, features: Features) -> Callable[[Tensor], Tensor]:
     """Images (B, 3, H, W) in [0, 1] -> (B, F)."""
     size = dataset.image_size
     if features == "pixels":
@@ -61,6 +60,6 @@ def _look(dataset: Images, features: Features, seed: int) -> Callable[[Tensor], 
     norm = normalisation_of(dataset)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (norm.mean, norm.std))
     network = build(
-        "convnet", num_classes=len(dataset.class_names), image_size=size, generator=stream(seed, "cluster", "network")
+        "convnet", num_classes=len(dataset.class_names), image_size=size, generator=context.stream("cluster", "network")
     ).eval()
     return lambda images: network.features((images - mean) / std)

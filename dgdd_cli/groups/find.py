@@ -18,8 +18,7 @@ from dgdd_cli.groups.features import Features, describe
 from dgdd_cli.groups.file import check_groups_match, read_groups
 from dgdd_cli.groups.grouping import smallest_group
 from dgdd_cli.groups.kept import Kind, kept_groups
-from dgdd_cli.progress import Progress, silent
-from dgdd_cli.storage.cache import Cache
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.text import plural
 
 NAMED = ("domain", "class-domain")
@@ -44,10 +43,10 @@ class Groups:
     features: str | None = None  # of `kmeans:K`, in words: what images were compared by
 
 
-def find_groups(dataset: Images, spec: str, *, seed: int, cache: Cache | None, progress: Progress = silent) -> Groups:
+def find_groups(context: Context, dataset: Images, spec: str) -> Groups:
     """The groups that `spec` names: `domain`, `class-domain`, `kmeans:K` within each class, or a file of dgdd cluster.
 
-    K-means groups come from `FEATURES` and `seed`; those smaller than `smallest_group` are merged into the nearest.
+    K-means groups come from `FEATURES` and the seed; those smaller than `smallest_group` are merged into the nearest.
     They are kept as a groups file in the cache, by the dataset's fingerprint, K, features and seed: a later call uses
     the very same.
 
@@ -63,7 +62,7 @@ def find_groups(dataset: Images, spec: str, *, seed: int, cache: Cache | None, p
         cells = dataset.labels * len(dataset.domain_names) + dataset.domains
         return _groups(dataset, cells, [f"{name} in {domain}" for name, domain in pairs], within_class=True)
     if spec.partition(":")[0] == "kmeans":
-        return _clusters(dataset, _number(spec), seed, cache, progress)
+        return _clusters(context, dataset, _number(spec))
     return _of_file(dataset, spec)
 
 
@@ -119,7 +118,7 @@ def _number(spec: str) -> int:
     return int(spec.partition(":")[2])
 
 
-def _clusters(dataset: Images, number: int, seed: int, cache: Cache | None, progress: Progress) -> Groups:
+def _clusters(context: Context, dataset: Images, number: int) -> Groups:
     counts = dataset.counts().sum(1)  # (C,)
     fewest = int(counts[counts > 0].min())
     if number > fewest:
@@ -128,7 +127,7 @@ def _clusters(dataset: Images, number: int, seed: int, cache: Cache | None, prog
             f"{number} groups are more than the {plural(fewest, 'image')} of class {where!r}",
             hint=f"--groups kmeans:{fewest} or fewer",
         )
-    found = kept_groups(dataset, Kind(number, "class", FEATURES, seed, smallest_group), cache=cache, progress=progress)
+    found = kept_groups(context, dataset, Kind(number, "class", FEATURES, smallest_group))
     assert found.classes is not None, "groups within classes know their classes"
     notes = _shortfalls(dataset, number, torch.bincount(found.classes, minlength=len(counts)), counts)
     names, features = _within(dataset, found.classes), describe(dataset, FEATURES)

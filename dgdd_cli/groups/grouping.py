@@ -16,10 +16,9 @@ from dgdd_cli.groups.features import Features, describe, features_of
 from dgdd_cli.groups.merge import merge_small
 from dgdd_cli.groups.purity import purity
 from dgdd_cli.groups.silhouette import distances, sample_rows, silhouette_within
-from dgdd_cli.progress import Progress, silent
 from dgdd_cli.risk.kmeans import kmeans
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
-from dgdd_cli.runtime.seeds import stream
 from dgdd_cli.text import plural
 
 Per = Literal["all", "class"]
@@ -69,14 +68,13 @@ class _Found:
 
 @computing_in(PRECISION, torch.device("cpu"))
 def group_dataset(
+    context: Context,
     dataset: Images,
     *,
     groups: int | Literal["auto"],
     features: Features = "pixels",
     per: Per = "all",
-    seed: int = 0,
     minimum: int | Callable[[int], int] = 1,
-    progress: Progress = silent,
 ) -> Grouping:
     """K-means groups of all images, or `groups` of them within each class, on the CPU; the seed decides them.
 
@@ -92,19 +90,19 @@ def group_dataset(
     parts = _parts(dataset, per)
     if groups != "auto":
         _check_number(groups, parts)
-    vectors = features_of(dataset, features, seed, progress)
+    vectors = features_of(context, dataset, features)
 
     numbers = [_candidates(groups, len(part.rows)) for part in parts]
     ticks, total = itertools.count(1), sum(map(len, numbers))
-    progress("grouping", 0, total)
+    context.progress("grouping", 0, total)
     found = [
         _cluster(
+            context,
             vectors[part.rows],
             own,
             part,
-            seed,
             minimum if isinstance(minimum, int) else minimum(len(part.rows)),
-            lambda: progress("grouping", next(ticks), total),
+            lambda: context.progress("grouping", next(ticks), total),
         )
         for part, own in zip(parts, numbers, strict=True)
     ]
@@ -138,14 +136,19 @@ def smallest_where_splittable(count: int) -> int:
 
 
 def _cluster(
-    points: Tensor, numbers: Sequence[int], part: _Part, seed: int, minimum: int, tick: Callable[[], None]
+    context: Context,
+    points: Tensor,
+    numbers: Sequence[int],
+    part: _Part,
+    minimum: int,
+    tick: Callable[[], None],
 ) -> _Found:
     """The best by silhouette of K-means with each of the numbers of groups, the earlier one where two tie."""
-    rows = sample_rows(len(points), stream(seed, "cluster", "silhouette", part.name))
+    rows = sample_rows(len(points), context.stream("cluster", "silhouette", part.name))
     between = distances(points[rows])
     best: _Found | None = None
     for number in numbers:
-        means = kmeans(points, number, stream(seed, "cluster", "kmeans", part.name, number))
+        means = kmeans(points, number, context.stream("cluster", "kmeans", part.name, number))
         merged = merge_small(means.assignments, means.centroids, minimum)
         score = silhouette_within(between, merged.assignments[rows])
         missing = number - len(means.centroids)

@@ -25,9 +25,9 @@ from dgdd_cli.groups.file import (
     write_groups,
 )
 from dgdd_cli.groups.grouping import PRECISION, Grouping, Per, group_dataset
-from dgdd_cli.progress import Progress
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.software import software
-from dgdd_cli.storage.cache import Cache, Key
+from dgdd_cli.storage.cache import Key
 from dgdd_cli.text import plural
 
 _VERSION = 2  # to be raised whenever the same images get other groups
@@ -41,7 +41,6 @@ class Kind:
     number: int
     per: Per
     features: Features
-    seed: int
     minimum: int | Callable[[int], int] = 1
 
 
@@ -57,23 +56,18 @@ class KeptGroups:
     notes: tuple[str, ...] = ()
 
 
-def kept_groups(dataset: Images, kind: Kind, *, cache: Cache | None, progress: Progress) -> KeptGroups:
+def kept_groups(context: Context, dataset: Images, kind: Kind) -> KeptGroups:
     """The groups of a kind, read from the cache, or made and kept there. Raises what `group_dataset` raises."""
-    key = _key(dataset, kind)
-    if cache is not None and (file := cache.get(key, partial(_verified, dataset=dataset, kind=kind))) is not None:
+    cache, key = context.cache, _key(context, dataset, kind)
+    verified = partial(_verified, context, dataset=dataset, kind=kind)
+    if cache is not None and (file := cache.get(key, verified)) is not None:
         return KeptGroups(file.groups, file.group_classes, file.manifest.groups, cache.path(key))
     found = group_dataset(
-        dataset,
-        groups=kind.number,
-        features=kind.features,
-        per=kind.per,
-        seed=kind.seed,
-        minimum=kind.minimum,
-        progress=progress,
+        context, dataset, groups=kind.number, features=kind.features, per=kind.per, minimum=kind.minimum
     )
     path = None
     if cache is not None:
-        path = cache.put(key, lambda at: write_grouping(at, dataset, found, seed=kind.seed, overwrite=True))
+        path = cache.put(key, lambda at: write_grouping(at, dataset, found, seed=context.seed, overwrite=True))
     return KeptGroups(found.assignments, found.group_classes, len(found.sizes), path, made=True, notes=found.notes)
 
 
@@ -99,7 +93,7 @@ def write_grouping(path: Path, dataset: Images, found: Grouping, *, seed: int, o
     )
 
 
-def _key(dataset: Images, kind: Kind) -> Key:
+def _key(context: Context, dataset: Images, kind: Kind) -> Key:
     counts = dataset.counts().sum(1).tolist()
     choices = {
         "dataset": dataset.name,
@@ -108,7 +102,7 @@ def _key(dataset: Images, kind: Kind) -> Key:
         "number": kind.number,
         "per": kind.per,
         "features": kind.features,
-        "seed": kind.seed,
+        "seed": context.seed,
     }
     facts = {
         "images": dataset.fingerprint(),
@@ -122,12 +116,12 @@ def _key(dataset: Images, kind: Kind) -> Key:
     return Key("groups", what, choices, facts)
 
 
-def _verified(path: Path, dataset: Images, kind: Kind) -> GroupsFile:
+def _verified(context: Context, path: Path, dataset: Images, kind: Kind) -> GroupsFile:
     """The kept file; raises DataError unless it holds what would be made now."""
     file = read_groups(path)
     check_groups_match(file, dataset)
     made, classes = file.manifest, file.group_classes
-    if (made.per, made.seed) != (kind.per, kind.seed) or (classes is None) != (kind.per == "all"):
+    if (made.per, made.seed) != (kind.per, context.seed) or (classes is None) != (kind.per == "all"):
         raise DataError(f"{path} holds groups of another kind (per {made.per}, seed {made.seed})")
     if made.features != describe(dataset, kind.features) or 0 in made.sizes:
         raise DataError(

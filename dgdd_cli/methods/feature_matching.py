@@ -46,18 +46,14 @@ def feature_steps(context: Context, source: Images, recipe: Recipe, state: State
     else:
         gradient = pooled_gradient(average(matching, cells))
     probe_at = probe_source(
+        context,
         source,
         probes,
         normalisation_of(source),
-        seed=context.seed,
         steps=optimiser.steps,
-        device=context.device,
-        progress=context.progress,
         parts=watched,
         samples=probes.reservoir or 0,
         readout=matching.readout,
-        ranks=context.ranks,
-        cache=context.cache,
     )
     if context.device.type == "cuda":
         gradient = captured(gradient, cuda_graphs(context.device))

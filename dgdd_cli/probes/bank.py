@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.errors import UsageError
-from dgdd_cli.progress import Progress
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.memory import free_memory_bytes
 from dgdd_cli.runtime.transfer import to_device
 from dgdd_cli.storage.cache import Cache, Key
@@ -34,20 +34,13 @@ class Share:
     compute: Callable[[int], Tensor]
 
 
-def fill_bank(
-    shares: Sequence[Share],
-    indices: Sequence[int],
-    width: int,
-    *,
-    device: torch.device,
-    cache: Cache | None,
-    progress: Progress,
-) -> Callable[[int], Tensor]:
+def fill_bank(context: Context, shares: Sequence[Share], indices: Sequence[int], width: int) -> Callable[[int], Tensor]:
     """Place in `indices` to the statistics of that probe, float32 (R, F = width), share by share.
 
-    Computes what the cache does not have. In memory on `device`, or read from the cache at each call when large. Raises
-    UsageError with the estimate, before it starts, when neither has room.
+    Computes what the cache does not have. In memory on the device, or read from the cache at each call when large.
+    Raises UsageError with the estimate, before it starts, when neither has room.
     """
+    device, cache, progress = context.device, context.cache, context.progress
     rows = sum(share.rows for share in shares)
     held = _held(len(indices), 4 * rows * width, device, cache)
     bank = torch.empty((len(indices) if held else 0, rows, width), device=device)

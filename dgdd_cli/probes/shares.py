@@ -16,13 +16,14 @@ from dgdd_cli.data.images import Images
 from dgdd_cli.probes.bank import Share
 from dgdd_cli.probes.subsets import rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, View, image_features, subset_features
-from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.software import arithmetic
 from dgdd_cli.runtime.transfer import to_device
 from dgdd_cli.storage.cache import Key
 
 
 def shares_of(
+    context: Context,
     source: Images,
     settings: Probes,
     normalisation: Normalisation,
@@ -31,8 +32,6 @@ def shares_of(
     parts: Partition | None,
     samples: int,
     readout: str,
-    seed: int,
-    device: torch.device,
 ) -> list[Share]:
     """A share for each domain, its C cells, and one for the P `parts`, if any.
 
@@ -40,6 +39,7 @@ def shares_of(
     `samples` images of each, drawn from a stream with the domain's name: nothing of another domain is in it.
     `normalisation` is the one that the views use.
     """
+    device = context.device
     (images,) = resident([source], device)
     common = {
         "dataset": source.name,
@@ -50,7 +50,7 @@ def shares_of(
         "readout": readout,
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
-        "seed": seed,
+        "seed": context.seed,
     }
     rounding, fingerprints = list(arithmetic(device, settings.precision)), source.domain_fingerprints()
 
@@ -65,7 +65,7 @@ def shares_of(
         def compute(index: int) -> Tensor:
             if not samples:
                 return subset_features(view_of(index), images, [seen], here)[0]
-            drawn = sample_subsets(subsets, samples, stream(seed, "probe", index, *draw), fill=True)
+            drawn = sample_subsets(subsets, samples, context.stream("probe", index, *draw), fill=True)
             return image_features(view_of(index), images, to_device(rows[drawn], device))
 
         return Share(partition.count * max(1, samples), key, compute)

@@ -24,11 +24,8 @@ from dgdd_cli.probes.bank import fill_bank
 from dgdd_cli.probes.shares import shares_of
 from dgdd_cli.probes.subsets import cells_of_parts, rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, View, image_features, make_view, subset_features
-from dgdd_cli.progress import Progress
-from dgdd_cli.runtime.ranks import ALONE, Ranks
-from dgdd_cli.runtime.seeds import stream
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.transfer import to_device
-from dgdd_cli.storage.cache import Cache
 from dgdd_cli.text import plural
 
 VIEWS_KEPT = 256  # networks of a bank that stay built; others are drawn again when their turn comes
@@ -47,31 +44,28 @@ class Probe:
 
 
 def probe_source(
+    context: Context,
     source: Images,
     settings: Probes,
     normalisation: Normalisation,
     *,
-    seed: int,
     steps: int,
-    device: torch.device,
-    progress: Progress,
     parts: Partition | None = None,
     samples: int = 0,
     readout: str = "features",
-    ranks: Ranks = ALONE,
-    cache: Cache | None = None,
 ) -> Callable[[int], Probe]:
     """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`, or taken
     from the cache; one that has no room raises UsageError with the estimate before it starts. Of a bank every
     rank holds its share, the probes whose number leaves its rank; fresh probes are dealt to the ranks in turn.
     `parts` are the subsets that a risk is about (see risk_parts.py). With `samples` R the probes hold the features of R
     random images of each subset, other ones for every probe, instead of the means."""
+    device, ranks = context.device, context.ranks
     shape = (len(source.class_names), len(source.domain_names))
     each = (samples,) if samples else ()
     cells = Partition(source.labels * shape[1] + source.domains, shape[0] * shape[1])
 
     def view_of(index: int) -> View:
-        return make_view(source, settings, normalisation, seed, index, device, readout)
+        return make_view(source, settings, normalisation, context.seed, index, device, readout)
 
     def fresh() -> Callable[[int], Probe]:
         (images,), partitions = resident([source], device), [cells] if parts is None else [cells, parts]
@@ -80,7 +74,7 @@ def probe_source(
 
         def statistics(view: View, index: int, place: int) -> Tensor:
             name = (("reservoir", "parts reservoir") if samples else ("batch", "parts"))[place]
-            draw, number = stream(seed, "probe", index, name), samples or settings.batch
+            draw, number = context.stream("probe", index, name), samples or settings.batch
             rows = to_device(sample_subsets(subsets[place], number, draw, fill=samples > 0), device)
             if samples:
                 return image_features(view, images, rows)
@@ -102,6 +96,7 @@ def probe_source(
         are_cells = None if parts is None else cells_of_parts(cells, parts)
         own_parts = parts if are_cells is None else None
         shares = shares_of(
+            context,
             source,
             settings,
             normalised_by(view_kept(0).network, normalisation),
@@ -109,16 +104,14 @@ def probe_source(
             parts=own_parts,
             samples=samples,
             readout=readout,
-            seed=seed,
-            device=device,
         )
         width, of_cells = view_kept(0).width(source.image_size), cells.count * max(1, samples)
-        bank = fill_bank(shares, mine, width, device=device, cache=cache, progress=progress)
+        bank = fill_bank(context, shares, mine, width)
         chosen_cells = None if are_cells is None else are_cells.to(device)
 
         def chosen(step: int) -> Probe:
             turn, place = divmod(step, len(mine))
-            number = int(torch.randperm(len(mine), generator=stream(seed, "bank", turn))[place])
+            number = int(torch.randperm(len(mine), generator=context.stream("bank", turn))[place])
             found = bank(number)  # domain by domain
             seen = found[:of_cells].view(shape[1], shape[0], *each, width).transpose(0, 1).contiguous()
             of_parts = found[of_cells:].view(-1, *each, width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +19,11 @@ class Choice:
     reason: str
 
 
+def given(device: torch.device) -> Choice:
+    """A device that is not to be looked for."""
+    return Choice(device, device_name(device), "asked for")
+
+
 def device_name(device: torch.device) -> str:
     """What a record calls a device."""
     if device.type == "cuda":
@@ -31,8 +36,8 @@ def choose_device(asked: str) -> Choice:
     asked = asked.lower()
     if asked == "auto":
         if torch.cuda.is_available():
-            return _cuda(torch.device("cuda"), "CUDA is available")
-        return Choice(device := torch.device("cpu"), device_name(device), "no CUDA device was found")
+            return replace(given(torch.device("cuda")), reason="CUDA is available")
+        return replace(given(torch.device("cpu")), reason="no CUDA device was found")
     try:
         device = torch.device(asked)
     except RuntimeError as error:
@@ -43,12 +48,11 @@ def choose_device(asked: str) -> Choice:
             raise UsageError(
                 f"device {asked!r} was asked for, but {found} CUDA devices were found", hint="--device cpu"
             )
-        return _cuda(device, "asked for")
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    elif device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' was asked for, but Metal is not available", hint="--device cpu")
-    if device.type not in ("cpu", "mps"):
+    elif device.type not in ("cpu", "mps"):
         raise UsageError(f"device {asked!r} is not supported", hint="--device auto, cpu, cuda, cuda:0 or mps")
-    return Choice(device, device_name(device), "asked for")
+    return given(device)
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -59,7 +63,3 @@ def computes_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
     return True
-
-
-def _cuda(device: torch.device, reason: str) -> Choice:
-    return Choice(device, device_name(device), reason)

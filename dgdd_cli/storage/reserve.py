@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
 import platform
 import re
@@ -23,6 +24,8 @@ from typing import TypeVar
 from dgdd_cli.errors import DgddError, NameTaken, UsageError
 from dgdd_cli.storage.atomic import destination
 from dgdd_cli.text import printable, typeable
+
+log = logging.getLogger("dgdd")
 
 T = TypeVar("T")
 Found = tuple[int, ...] | None  # which file lies at a name, and which version of it
@@ -63,11 +66,11 @@ class Reservation:
 
 
 @contextmanager
-def reserved(path: Path, warn: Callable[[str], None] = lambda line: None) -> Iterator[Reservation]:
+def reserved(path: Path) -> Iterator[Reservation]:
     """Hold the name `path`, links followed, until the work is done; nothing is left beside it.
 
     Raises UsageError while another process holds it. Where the file system has no locks the work goes on without one,
-    and `warn` hears it.
+    and the log hears it.
     """
     file = destination(path)
     lock = _lock_file(file)
@@ -75,7 +78,11 @@ def reserved(path: Path, warn: Callable[[str], None] = lambda line: None) -> Ite
         handle = _take(lock, path)
     except OSError as error:
         handle = None
-        warn(f"{path} cannot be reserved ({error.strerror or error}): a second run that writes it would not be noticed")
+        log.warning(
+            "%s cannot be reserved (%s): a second run that writes it would not be noticed",
+            path,
+            error.strerror or error,
+        )
     try:
         yield Reservation(path, file, _found(file))
     finally:

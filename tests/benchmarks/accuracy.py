@@ -40,7 +40,7 @@ from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.state import State
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.device import choose_device, given
 from dgdd_cli.runtime.memory import keep_freed_memory
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.pixels import to_bytes, to_unit
@@ -94,13 +94,13 @@ def judge_of(source: DomainDataset, target: DomainDataset, options: argparse.Nam
     protocol = Protocol(epochs=options.epochs, width=options.width, augment=for_dataset("auto", source.name))
     labels = torch.arange(len(source.class_names)).repeat_interleave(options.ipc)
     norm = normalisation_of(source)
-    real = baseline_contestant("random", source, ipc=options.ipc, seed=0, normalisation=norm, protocol=protocol)
+    real = baseline_contestant(Context(), "random", source, ipc=options.ipc, normalisation=norm, protocol=protocol)
 
     def judge(images: Tensor) -> float:
         stored = TrainingSet(Held(to_bytes(images).cpu()), Labels("hard", labels), torch.full_like(labels, -1))
         contestant = replace(real, name="snapshot", method="snapshot", draw=lambda repeat: stored)
         (result,) = compare(
-            Context(device=device),
+            Context(chosen=given(device)),
             [contestant],
             {target.domain_names[0]: target},
             networks=["convnet"],
@@ -135,13 +135,13 @@ def our_curve(
     """The points of a method of dgdd; the last is that of its finished images."""
     assigned = [f"optimiser.steps={options.steps}"]
     recipe = complete(resolve({"dataset": source.name, "method": method}, assignments=assigned).recipe, source.name)
-    initial = initial_state(Context(seed=0, device=device), source, recipe, ipc=options.ipc).tensors["images"]
+    initial = initial_state(Context(seed=0, chosen=given(device)), source, recipe, ipc=options.ipc).tensors["images"]
     look, points = on_the_clock(initial, moments(options), device, judge)
 
     def keep(state: State) -> None:
         look(state.tensors["images"])
 
-    done = distill(Context(seed=0, device=device), source, recipe, ipc=options.ipc, keep=keep, keep_seconds=0)
+    done = distill(Context(seed=0, chosen=given(device)), source, recipe, ipc=options.ipc, keep=keep, keep_seconds=0)
     look(to_unit(done.images), last=True)
     return points
 

@@ -26,7 +26,7 @@ from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestants import baseline_contestant
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import Choice, choose_device
+from dgdd_cli.runtime.device import Choice, choose_device, given
 from dgdd_cli.runtime.memory import keep_freed_memory
 
 
@@ -93,17 +93,12 @@ def evaluation(
         augment=for_dataset("auto", source.name),
     )
     contestant = baseline_contestant(
-        "balanced-random",
-        source,
-        ipc=options.ipc,
-        seed=0,
-        normalisation=normalisation_of(source),
-        protocol=protocol,
+        Context(), "balanced-random", source, ipc=options.ipc, normalisation=normalisation_of(source), protocol=protocol
     )
     targets = {target.domain_names[0]: target}
 
     return lambda: compare(
-        Context(device=chosen.device),
+        Context(chosen=given(chosen.device)),
         [contestant],
         targets,
         networks=[options.network],

@@ -19,6 +19,7 @@ from dgdd_cli.data.dataset import DomainDataset
 from dgdd_cli.engine.distill import distill
 from dgdd_cli.methods.state import State
 from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 from dgdd_cli.runtime.precision import computing_in
 
 BANK = 6  # one probe of each augmentation on average, so that a cheap operation does not stand for all
@@ -81,7 +82,7 @@ def run_turns(
 
     try:
         distill(
-            Context(seed=0, device=device, progress=progress),
+            Context(seed=0, chosen=given(device), progress=progress),
             source,
             recipe.model_copy(update=changed),
             ipc=ipc,

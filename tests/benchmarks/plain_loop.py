@@ -21,6 +21,7 @@ from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import initial_state
 from dgdd_cli.networks import build
 from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 from dgdd_cli.runtime.precision import computing_in, has_tf32
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
@@ -32,7 +33,7 @@ def plain_inputs(source: DomainDataset, ipc: int, device: torch.device) -> tuple
     norm = normalisation_of(source)
     mean, std = torch.tensor(norm.mean), torch.tensor(norm.std)
     recipe = resolve({"dataset": source.name, "method": "balanced-random"}).recipe
-    state = initial_state(Context(seed=0, device=device), source, recipe, ipc=ipc)
+    state = initial_state(Context(seed=0, chosen=given(device)), source, recipe, ipc=ipc)
     images = normalise(to_unit(source.images), mean, std).to(device)
     synthetic = normalise(state.tensors["images"].cpu(), mean, std).to(device)
     rows = [(source.labels == label).nonzero().squeeze(1) for label in range(len(source.class_names))]

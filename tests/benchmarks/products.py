@@ -30,9 +30,8 @@ from dgdd_cli.methods.products import Pull, batched_products, single_products
 from dgdd_cli.methods.step import StepGradient, pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.probes.view import View
-from dgdd_cli.progress import silent
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.device import choose_device, given
 from dgdd_cli.runtime.memory import keep_freed_memory
 
 BANK = 6  # one probe of each augmentation on average
@@ -71,11 +70,11 @@ def timed(source: DomainDataset, width: str, options: argparse.Namespace, device
     assert recipe.matching
     assert recipe.probes
     assert recipe.surgery
-    state = initial_state(Context(seed=0, device=device), source, recipe, ipc=options.ipc)
+    state = initial_state(Context(seed=0, chosen=given(device)), source, recipe, ipc=options.ipc)
     cells = describe_cells(state.labels, state.domains, source.counts().to(device), recipe.matching.weights)
     probes = recipe.probes.model_copy(update={"source": f"bank:{BANK}"})
     norm = normalisation_of(source)
-    at = probe_source(source, probes, norm, seed=0, steps=BANK, device=device, progress=silent)
+    at = probe_source(Context(chosen=given(device)), source, probes, norm, steps=BANK)
     expanded = partial(expanded_products, len(source.domain_names) + 1)
     ways = {"single": single_products, "batched": batched_products, "expanded": expanded}
     steps = {"dm": pooled_gradient(average(recipe.matching, cells))}

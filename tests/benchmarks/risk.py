@@ -27,7 +27,7 @@ from dgdd_cli.engine.distill import distill
 from dgdd_cli.groups.find import Groups, find_groups
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import choose_device
+from dgdd_cli.runtime.device import choose_device, given
 from dgdd_cli.runtime.memory import keep_freed_memory
 
 GROUPS = "kmeans:4"
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = choose_device(options.device)
     located, source = sources_of(options)
     began = time.perf_counter()
-    groups = find_groups(source, GROUPS, seed=0, cache=None)
+    groups = find_groups(Context(), source, GROUPS)
     finding = time.perf_counter() - began
     wanted = options.pairs.split(",")
     variants = {name: pair for name, pair in pairs(located.name).items() if name in wanted}
@@ -103,7 +103,9 @@ def start_seconds(source: DomainDataset, recipe: Recipe, ipc: int, device: torch
     assert recipe.optimiser
     still = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"steps": 0})})
     return seconds_of(
-        lambda: distill(Context(seed=0, device=device), source, still, ipc=ipc, groups=groups if recipe.risk else None),
+        lambda: distill(
+            Context(seed=0, chosen=given(device)), source, still, ipc=ipc, groups=groups if recipe.risk else None
+        ),
         device,
     )
 

@@ -173,9 +173,9 @@ def test_the_sources_of_baselines_are_read_once(shapes_folder, monkeypatch, caps
     bundle = distill(shapes_folder, "cyan")
     read: list[str] = []
 
-    def counted(reading, located, *, domains, **more):
+    def counted(context, reading, located, *, domains, **more):
         read.extend(domains)
-        return read_as(reading, located, domains=domains, **more)
+        return read_as(context, reading, located, domains=domains, **more)
 
     monkeypatch.setattr("dgdd_cli.evaluation.run.read_as", counted)
     capsys.readouterr()

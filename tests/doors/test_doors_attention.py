@@ -13,7 +13,6 @@ from dgdd_cli.errors import UnknownName
 from dgdd_cli.matching.readout import READOUTS
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import silent
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
@@ -37,7 +36,7 @@ def test_a_probe_holds_the_means_of_what_is_read_out(shapes, source):
     dataset = shapes(16)
     settings = validate(Recipe, {"probes": PROBES | {"source": source, "batch": 100}}).probes
     norm = normalisation_of(dataset)
-    probe = probe_source(dataset, settings, norm, seed=0, steps=2, device=CPU, progress=silent, readout="attention")(0)
+    probe = probe_source(Context(), dataset, settings, norm, steps=2, readout="attention")(0)
     assert probe.cells.shape == (3, 3, 8 * 8 + 4 * 4)
     cell = dataset.images[(dataset.labels == 1) & (dataset.domains == 2)]
     seen = normalise(to_unit(cell), torch.tensor(norm.mean), torch.tensor(norm.std))
@@ -55,12 +54,12 @@ def test_images_are_distilled_by_it(shapes, over):
     from dgdd_cli.engine import loop
     from dgdd_cli.groups.find import find_groups
 
-    groups = find_groups(dataset, "domain", seed=0, cache=None) if "risk" in over else None
+    groups = find_groups(Context(), dataset, "domain") if "risk" in over else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "REPORT_SECONDS", 0)
-        made = distill(Context(seed=0, device=CPU, progress=listen), dataset, recipe(**over), ipc=3, groups=groups)
+        made = distill(Context(seed=0, progress=listen), dataset, recipe(**over), ipc=3, groups=groups)
     assert losses[-1] < losses[0]
-    plain = distill(Context(seed=0, device=CPU), dataset, recipe("features", **over), ipc=3, groups=groups)
+    plain = distill(Context(seed=0), dataset, recipe("features", **over), ipc=3, groups=groups)
     assert not torch.equal(made.images, plain.images)
 
 

@@ -40,7 +40,7 @@ class Served:
         for module in READERS:
             monkeypatch.setattr(module, "read_as", self)
 
-    def __call__(self, reading: Any, located: Any, *, image_size: int, domains: Any, progress: Any) -> Any:
+    def __call__(self, context: Any, reading: Any, located: Any, *, image_size: int, domains: Any) -> Any:
         whole: DomainDataset = self.build(image_size, self.per_cell)
         pixels = whole.images.contiguous()  # as readers give them: in another layout convolutions round differently
         held = replace(whole, images=pixels, normalisation=None).only(list(domains))

@@ -28,7 +28,7 @@ def _entry(monkeypatch):
 
 def test_it_makes_the_steps_of_a_run(shapes):
     dataset = shapes()
-    made = distill(Context(seed=0, device=CPU), dataset, recipe(), ipc=2)
+    made = distill(Context(seed=0), dataset, recipe(), ipc=2)
     mean = dataset.images[dataset.labels == 0].float().mean(0)
     assert (made.images[made.labels == 0].float() - mean).abs().max() < 8
 
@@ -41,10 +41,10 @@ def test_a_run_is_kept_where_it_says_that_it_can_be_taken_up(shapes):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        distill(Context(seed=0, device=CPU, progress=interrupt), shapes(), recipe(), ipc=2, keep=kept.append)
+        distill(Context(seed=0, progress=interrupt), shapes(), recipe(), ipc=2, keep=kept.append)
     assert kept[-1].step == 4
-    resumed = distill(Context(seed=0, device=CPU), shapes(), recipe(), ipc=2, state=kept[-1])
-    assert torch.equal(resumed.images, distill(Context(seed=0, device=CPU), shapes(), recipe(), ipc=2).images)
+    resumed = distill(Context(seed=0), shapes(), recipe(), ipc=2, state=kept[-1])
+    assert torch.equal(resumed.images, distill(Context(seed=0), shapes(), recipe(), ipc=2).images)
 
 
 def test_a_name_that_nobody_registered_is_refused_with_the_near_one():

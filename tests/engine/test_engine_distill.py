@@ -15,7 +15,6 @@ from dgdd_cli.matching import OBJECTIVES, Objective
 from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import silent
 from dgdd_cli.runtime.context import Context
 
 CPU = torch.device("cpu")
@@ -32,9 +31,9 @@ def recipe(**optimiser) -> Recipe:
 
 def plain(source, chosen: Recipe, ipc: int) -> torch.Tensor:
     """Projected SGD with momentum, spelled out for pooled matching with equal weights: uint8 (N, 3, H, W)."""
-    state = initial_state(Context(seed=0, device=CPU), source, chosen, ipc=ipc)
+    state = initial_state(Context(seed=0), source, chosen, ipc=ipc)
     optimiser, steps = chosen.optimiser, chosen.optimiser.steps
-    at = probe_source(source, chosen.probes, source.normalisation, seed=0, steps=steps, device=CPU, progress=silent)
+    at = probe_source(Context(), source, chosen.probes, source.normalisation, steps=steps)
     images, velocity = state.tensors["images"], state.velocities["images"]
     for step in range(steps):
         probe = at(step)
@@ -53,7 +52,7 @@ def plain(source, chosen: Recipe, ipc: int) -> torch.Tensor:
 @pytest.mark.parametrize("ipc", [2, 5])
 def test_the_loop_is_projected_sgd_with_momentum(shapes, over, ipc):
     source, chosen = shapes(), recipe(**over)
-    ours = distill(Context(seed=0, device=CPU), source, chosen, ipc=ipc).images
+    ours = distill(Context(seed=0), source, chosen, ipc=ipc).images
     gap = (ours.int() - plain(source, chosen, ipc).int()).abs()
     assert int(gap.max()) <= 1  # a pixel on the edge of rounding may fall either way
 
@@ -69,14 +68,14 @@ def test_distilling_lowers_the_matching_loss(shapes, surgery, monkeypatch):
     chosen = recipe(steps=40, image_rate=0.2)
     if surgery is not None:
         chosen = validate(Recipe, chosen.model_dump(exclude_none=True) | {"surgery": surgery})
-    distill(Context(seed=0, device=CPU, progress=listen), shapes(), chosen, ipc=3)
+    distill(Context(seed=0, progress=listen), shapes(), chosen, ipc=3)
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
 
 def test_a_diverged_run_is_an_error_and_no_picture(shapes):
     chosen = validate(Recipe, recipe().model_dump(exclude_none=True) | {"surgery": {"diversity": 1e300}})
     with pytest.raises(DgddError, match="diverged"):
-        distill(Context(seed=0, device=CPU), shapes(), chosen, ipc=2)
+        distill(Context(seed=0), shapes(), chosen, ipc=2)
 
 
 def test_ctrl_c_keeps_the_last_whole_step(shapes):
@@ -87,10 +86,10 @@ def test_ctrl_c_keeps_the_last_whole_step(shapes):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="step 2 of 3"):
-        distill(Context(seed=0, device=CPU, progress=interrupt), shapes(), recipe(), ipc=2, keep=kept.append)
-    resumed = distill(Context(seed=0, device=CPU), shapes(), recipe(), ipc=2, state=kept[-1])
+        distill(Context(seed=0, progress=interrupt), shapes(), recipe(), ipc=2, keep=kept.append)
+    resumed = distill(Context(seed=0), shapes(), recipe(), ipc=2, state=kept[-1])
     assert kept[-1].step == 2
-    assert torch.equal(resumed.images, distill(Context(seed=0, device=CPU), shapes(), recipe(), ipc=2).images)
+    assert torch.equal(resumed.images, distill(Context(seed=0), shapes(), recipe(), ipc=2).images)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +133,8 @@ def test_a_new_objective_is_a_function_and_its_line_among_the_others(shapes, mon
     monkeypatch.setitem(OBJECTIVES, "taxicab", Objective(taxicab, samples=samples))
     tables = recipe(image_rate=5.0).model_dump(exclude_none=True) | {"matching": {"name": "taxicab"}}
     chosen = complete(validate(Recipe, tables | ({"surgery": {}} if surgery else {})), "shapes")
-    made = distill(Context(seed=0, device=CPU), shapes(), chosen, ipc=3).images
-    assert not torch.equal(made, distill(Context(seed=0, device=CPU), shapes(), recipe(steps=0), ipc=3).images)
+    made = distill(Context(seed=0), shapes(), chosen, ipc=3).images
+    assert not torch.equal(made, distill(Context(seed=0), shapes(), recipe(steps=0), ipc=3).images)
     assert {len(shape) for shape in seen} == {3 if samples else 2}
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import dgdd_cli.evaluation.contestants as baselines
 from dgdd_cli.config import Protocol, resolve
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.engine.distill import initial_state
@@ -68,7 +67,7 @@ def test_a_baseline_draws_other_images_for_every_repeat(shapes):
     source = shapes()
     for name in ("random", "balanced-random", "kmeans"):
         first, second, again = (
-            baseline_rows(name, source, ipc=3, seed=0, repeat=repeat).tolist() for repeat in (0, 1, 0)
+            baseline_rows(Context(), name, source, ipc=3, repeat=repeat).tolist() for repeat in (0, 1, 0)
         )
         assert first == again
         assert first != second
@@ -78,7 +77,7 @@ def test_the_balanced_baseline_is_balanced_and_the_random_one_is_not(shapes):
     source = shapes(per_cell=30)
     spread = {}
     for name in ("random", "balanced-random"):
-        rows = [baseline_rows(name, source, ipc=6, seed=s, repeat=0) for s in range(5)]
+        rows = [baseline_rows(Context(seed=s), name, source, ipc=6, repeat=0) for s in range(5)]
         counts = [torch.bincount(source.domains[r[:6]], minlength=3) for r in rows]  # of the first class
         spread[name] = max(int(c.max() - c.min()) for c in counts)
     assert spread["balanced-random"] == 0
@@ -92,7 +91,7 @@ def test_kmeans_takes_one_image_of_each_cluster(shapes):
         name: [
             len(set(source.domains[rows].tolist()))
             for repeat in range(3)
-            for rows in baseline_rows(name, source, ipc=3, seed=0, repeat=repeat).split(3)
+            for rows in baseline_rows(Context(), name, source, ipc=3, repeat=repeat).split(3)
         ]
         for name in ("kmeans", "random")
     }
@@ -104,20 +103,20 @@ def test_kmeans_is_the_method_of_that_name(shapes, monkeypatch):
     """With the network and the draws of `distill`, a repeat's images are those that `distill` selects."""
     source = shapes(size=16)
     recipe = complete(resolve({"dataset": source.name, "method": "kmeans"}).recipe, source.name)
-    distilled = initial_state(Context(seed=4, device=torch.device("cpu")), source, recipe, ipc=2)
-    monkeypatch.setattr(baselines, "stream", lambda seed, *names: stream(seed, "initialisation"))
-    rows = baseline_rows("kmeans", source, ipc=2, seed=4, repeat=0)
+    distilled = initial_state(Context(seed=4), source, recipe, ipc=2)
+    monkeypatch.setattr(Context, "stream", lambda own, *names: stream(own.seed, "initialisation"))
+    rows = baseline_rows(Context(seed=4), "kmeans", source, ipc=2, repeat=0)
     assert torch.equal((distilled.tensors["images"] * 255).round().byte(), source.images[rows])
 
 
 def test_the_ceiling_has_epochs_of_its_own(shapes):
     source, protocol = shapes(), Protocol(epochs=70, whole_epochs=7)
-    build = {"ipc": 2, "seed": 0, "normalisation": NORM, "protocol": protocol}
-    assert baseline_contestant("whole", source, **build).epochs == 7
-    assert baseline_contestant("random", source, **build).epochs == 70
-    assert baseline_contestant("random", source, **build).images == 6
-    assert baseline_contestant("whole", source, **build).images == len(source)
-    assert baseline_contestant("whole", source, **build).draw(1).images is source
+    build = {"ipc": 2, "normalisation": NORM, "protocol": protocol}
+    assert baseline_contestant(Context(), "whole", source, **build).epochs == 7
+    assert baseline_contestant(Context(), "random", source, **build).epochs == 70
+    assert baseline_contestant(Context(), "random", source, **build).images == 6
+    assert baseline_contestant(Context(), "whole", source, **build).images == len(source)
+    assert baseline_contestant(Context(), "whole", source, **build).draw(1).images is source
 
 
 def test_a_record_averages_repeats_and_finds_the_worst(shapes):

@@ -21,12 +21,12 @@ def comparison(dataset, protocol, *, network="convnet"):
     names = dataset.domain_names
     source = dataset.only(names[:2])
     contestant = baseline_contestant(
-        "random", source, ipc=8, seed=0, normalisation=source.normalisation, protocol=protocol
+        Context(), "random", source, ipc=8, normalisation=source.normalisation, protocol=protocol
     )
     targets = {names[2]: dataset.only(names[2:])}
     return partial(
         compare,
-        Context(0, CPU),
+        Context(),
         [contestant],
         targets,
         networks=[network],

@@ -150,7 +150,7 @@ def test_a_comparison_moves_its_test_images_once(shapes, monkeypatch):
     monkeypatch.setattr(compare_module, "predict", lambda n, own, *more: (seen.append(own), predict(n, own, *more))[1])
     protocol = Protocol(width=2, augment="none", epochs=1)
     contestant = baseline_contestant(
-        "random", source, ipc=1, seed=0, normalisation=source.normalisation, protocol=protocol
+        Context(), "random", source, ipc=1, normalisation=source.normalisation, protocol=protocol
     )
     targets = {name: source.only([name]) for name in ("amber", "cyan")}
     compare_module.compare(

@@ -60,7 +60,7 @@ def test_clusters_are_made_once_and_used_again(shapes, tmp_path, caplog):
     assert [m.unique().tolist() for m in first.members.values()] == [[0, 1, 2], [3, 4, 5]]
     assert ["made, and kept in" in line for line in caplog.messages] == [True, True]
     for target, dataset in targets.items():
-        expected = group_dataset(dataset, groups=3).assignments
+        expected = group_dataset(Context(), dataset, groups=3).assignments
         offset = int(first.members[target].min())
         assert torch.equal(first.members[target] - offset, expected)
         assert torch.equal(read_groups(first.files[target]).groups, expected)
@@ -89,7 +89,7 @@ def test_the_kept_clusters_are_what_is_used(shapes, tmp_path):
     """A kept file is read, not made again: other assignments in it come back."""
     dataset = shapes().only(["cyan"])
     path = clusters_of(under(tmp_path), dataset, 3).path
-    found = group_dataset(dataset, groups=3)
+    found = group_dataset(Context(), dataset, groups=3)
     moved = (found.assignments + 1) % 3
     write_grouping(path, dataset, replace(found, assignments=moved), seed=0, overwrite=True)
     assert torch.equal(clusters_of(under(tmp_path), dataset, 3).assignments, moved)
@@ -110,7 +110,7 @@ def test_kept_clusters_that_do_not_fit_are_rebuilt_and_said_so(shapes, tmp_path,
         made.path.mkdir()
     else:
         other = shapes().only(["blue"]) if damage == "other images" else dataset
-        found = group_dataset(other, groups=2 if damage == "per class" else 3, per=per_of(damage))
+        found = group_dataset(Context(), other, groups=2 if damage == "per class" else 3, per=per_of(damage))
         write_grouping(made.path, other, found, seed=int(damage == "another seed"), overwrite=True)
     again = clusters_of(under(tmp_path), dataset, 3)
     assert torch.equal(again.assignments, made.assignments)
@@ -148,7 +148,7 @@ def test_a_groups_file_must_be_of_these_images(shapes, tmp_path):
     targets = targets_of(dataset, "cyan", "amber")
     together = joined(targets)
     assert together.domain_fingerprints() == dataset.only(["cyan", "amber"]).domain_fingerprints()
-    found = group_dataset(together, groups=4, per="class")
+    found = group_dataset(Context(), together, groups=4, per="class")
     path = tmp_path / "g.safetensors"
     write_grouping(path, together, found, seed=0, overwrite=False)
     groups = groups_of(under(None), str(path), targets)

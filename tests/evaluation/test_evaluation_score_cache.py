@@ -46,10 +46,10 @@ class Call:
         groups = TargetGroups("domain", ("cyan", "nowhere"), {"cyan": torch.zeros(len(target)).long()}, {})
         test = Target("cyan", target, target.domain_fingerprints()["cyan"])
         contestant = baseline_contestant(
+            Context(seed=seed),
             method,
             sets.only(["amber", "blue"]),
             ipc=ipc,
-            seed=seed,
             normalisation=sets.normalisation,
             protocol=protocol,
         )

@@ -16,6 +16,7 @@ from dgdd_cli.evaluation.train import predict, train
 from dgdd_cli.evaluation.trainers import TRAINERS
 from dgdd_cli.networks import build
 from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 
 REPEATS = 3
 
@@ -86,10 +87,10 @@ def test_on_cuda_a_comparison_is_that_of_the_cpu(shapes, trainer, precision):
     for device, own in (("cpu", "float32"), ("cuda", precision)):
         protocol = Protocol(trainer=trainer, width=4, augment="color_crop", batch=8, epochs=2, precision=own)
         contestant = baseline_contestant(
-            "balanced-random", source, ipc=6, seed=0, normalisation=source.normalisation, protocol=protocol
+            Context(), "balanced-random", source, ipc=6, normalisation=source.normalisation, protocol=protocol
         )
         (result,) = compare(
-            Context(device=torch.device(device)),
+            Context(chosen=given(torch.device(device))),
             [contestant],
             {"cyan": source.only(["cyan"])},
             networks=["convnet"],
@@ -137,7 +138,7 @@ def test_a_comparison_gives_the_same_scores_either_way(shapes, monkeypatch):
     source = shapes(size=16)
     protocol = Protocol(width=4, augment="color_crop", batch=8, epochs=3)
     contestant = baseline_contestant(
-        "random", source, ipc=4, seed=0, normalisation=source.normalisation, protocol=protocol
+        Context(), "random", source, ipc=4, normalisation=source.normalisation, protocol=protocol
     )
 
     def scores():

@@ -65,7 +65,7 @@ def trained_on(contestant: Contestant, mode: str, monkeypatch, repeats=range(REP
 def test_a_repeat_is_trained_on_what_it_drew(shapes, copies, monkeypatch, method, mode):
     source = shapes(size=16)
     contestant = baseline_contestant(
-        method, source, ipc=2, seed=0, normalisation=source.normalisation, protocol=Protocol()
+        Context(), method, source, ipc=2, normalisation=source.normalisation, protocol=Protocol()
     )
     found, _ = trained_on(contestant, mode, monkeypatch)
     for repeat, own in enumerate(found):
@@ -79,7 +79,7 @@ def test_a_repeat_is_trained_on_what_it_drew(shapes, copies, monkeypatch, method
 def test_one_set_for_all_repeats_is_on_the_device_once(shapes, copies, monkeypatch, mode):
     source = shapes(size=16)
     contestant = baseline_contestant(
-        "whole", source, ipc=2, seed=0, normalisation=source.normalisation, protocol=Protocol()
+        Context(), "whole", source, ipc=2, normalisation=source.normalisation, protocol=Protocol()
     )
     found, most = trained_on(contestant, mode, monkeypatch, range(3, 6))
     assert most == 1

@@ -19,14 +19,14 @@ from dgdd_cli.groups.find import Groups, find_groups
 from dgdd_cli.groups.grouping import Grouping, group_dataset, smallest_group
 from dgdd_cli.groups.kept import Kind, kept_groups, write_grouping
 from dgdd_cli.groups.purity import purity
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.storage.cache import Cache
 
 Build = Callable[..., DomainDataset]
 
 
 def find(dataset: DomainDataset, spec: str, cache: Path | None = None, seed: int = 0) -> Groups:
-    return find_groups(dataset, spec, seed=seed, cache=None if cache is None else Cache(cache))
+    return find_groups(Context(seed=seed, cache=None if cache is None else Cache(cache)), dataset, spec)
 
 
 def some(dataset: DomainDataset, kept: Tensor) -> DomainDataset:
@@ -92,7 +92,7 @@ def test_clusters_within_classes_find_the_domains(shapes: Build) -> None:
     assert groups.names == tuple(f"{c} cluster {k}" for c in dataset.class_names for k in (1, 2, 3))
     assert purity(groups.assignments, dataset.domains) == 1
     assert groups.notes == ()
-    ours = group_dataset(dataset, groups=3, per="class", seed=0)
+    ours = group_dataset(Context(), dataset, groups=3, per="class")
     assert torch.equal(ours.assignments, groups.assignments)  # what `dgdd cluster --per class` finds
 
 
@@ -105,7 +105,7 @@ def test_a_rare_style_of_every_brightness_is_a_cluster(shapes: Build) -> None:
     along = torch.where(rare[:, None], 40 * (torch.arange(8) % 2), torch.arange(8))
     images = (light + along[:, None, None]).expand(900, 3, 8, 8).to(torch.uint8)
     dataset = replace(shapes(), images=images, labels=labels, domains=torch.zeros_like(labels))
-    found = group_dataset(dataset, groups=2, features="spectrum", per="class")
+    found = group_dataset(Context(), dataset, groups=2, features="spectrum", per="class")
     by_pixels = find(dataset, "kmeans:2")
     assert purity(found.assignments, rare.long()) == 1
     assert found.sizes.sort().values.tolist() == [30, 30, 30, 270, 270, 270]
@@ -166,7 +166,7 @@ def test_clusters_are_kept_apart_by_what_was_compared(shapes: Build, tmp_path: P
     dataset = clear(shapes)
     for features in ("pixels", "spectrum", "convnet"):
         for made in (True, False):
-            found = kept_groups(dataset, Kind(2, "class", features, 0), cache=Cache(tmp_path), progress=silent)
+            found = kept_groups(Context(cache=Cache(tmp_path)), dataset, Kind(2, "class", features))
             assert found.made is made
             assert found.path is not None
             assert read_groups(found.path).manifest.features == describe(dataset, features)
@@ -215,8 +215,8 @@ def test_clusters_follow_the_rows(shapes: Build, tmp_path: Path) -> None:
     assert groups.digest == find(mixed, "kmeans:3").digest
 
 
-def three(dataset: DomainDataset, **over) -> Grouping:
-    return group_dataset(dataset, **({"groups": 3, "per": "class"} | over))
+def three(dataset: DomainDataset, seed: int = 0, **over) -> Grouping:
+    return group_dataset(Context(seed), dataset, **({"groups": 3, "per": "class"} | over))
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_keeping(shapes: Build, tm
 def test_a_file_of_dgdd_cluster(shapes: Build, tmp_path: Path) -> None:
     dataset = clear(shapes)
     for per, within in (("all", False), ("class", True)):
-        found = group_dataset(dataset, groups=2, per=per)
+        found = group_dataset(Context(), dataset, groups=2, per=per)
         write_grouping(tmp_path / per, dataset, found, seed=0, overwrite=False)
         groups = find(dataset, str(tmp_path / per))
         agree(groups, dataset)

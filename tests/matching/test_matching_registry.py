@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from dgdd_cli.config import Recipe, validate
 from dgdd_cli.engine.distill import distill
@@ -18,7 +17,7 @@ TABLES = {"matching": {"name": "mmd"}, "probes": {"width": 4, "source": "bank:1"
 def test_samples_are_not_taken_from_a_bank_of_means(shapes):
     recipe = validate(Recipe, TABLES)  # not completed: no reservoir was chosen
     with pytest.raises(UsageError, match="'mmd' compares with samples") as caught:
-        distill(Context(seed=0, device=torch.device("cpu")), shapes(), recipe, ipc=1)
+        distill(Context(seed=0), shapes(), recipe, ipc=1)
     assert "probes.reservoir" in (caught.value.hint or "")
 
 

@@ -10,7 +10,8 @@ from dgdd_cli.methods.cells import describe_cells
 from dgdd_cli.methods.pooling import average
 from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
 NOBODY = torch.zeros(0)
@@ -19,7 +20,7 @@ NOBODY = torch.zeros(0)
 def pieces(shapes, surgery: bool, device: str = "cpu"):
     place = torch.device(device)
     settings = Probes(width=8, augment="color_crop_cutout_flip_scale_rotate", source="bank:9")
-    at = probe_source(shapes(), settings, NORM, seed=0, steps=18, device=place, progress=silent)
+    at = probe_source(Context(chosen=given(place)), shapes(), settings, NORM, steps=18)
     labels, domains = torch.arange(9) // 3, torch.arange(9) % 3
     cells = describe_cells(labels.to(place), domains.to(place), torch.ones(3, 3, device=place), "equal")
     matching = Matching()

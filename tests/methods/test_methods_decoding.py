@@ -81,7 +81,7 @@ def recipe(**over) -> Recipe:
 
 def test_a_run_begins_with_real_images_in_its_tiles(shapes):
     dataset = shapes(8, per_cell=8)
-    state = initial_state(Context(seed=0, device=CPU), dataset, recipe(), ipc=2)
+    state = initial_state(Context(seed=0), dataset, recipe(), ipc=2)
     assert state.tensors["images"].shape == (6, 3, 8, 8)
     assert state.labels.tolist() == [0, 0, 1, 1, 2, 2]
     images, owners = Quarters().decode(state.tensors)
@@ -93,8 +93,8 @@ def test_a_stored_pixel_gets_what_its_training_pixels_get(shapes):
     """By finite differences of the loss of decoded images under the labels of their owners."""
     dataset = shapes(8, per_cell=8)
     chosen = recipe()
-    state = initial_state(Context(seed=0, device=CPU), dataset, chosen, ipc=1)
-    steps = method_of(chosen.matching).steps(Context(device=CPU), dataset, chosen, state, None)
+    state = initial_state(Context(seed=0), dataset, chosen, ipc=1)
+    steps = method_of(chosen.matching).steps(Context(), dataset, chosen, state, None)
     found = steps.gradient(state.tensors, 0, state.standing)
     gradient = found.gradients["images"]
     assert gradient.shape == state.tensors["images"].shape
@@ -121,13 +121,11 @@ def test_a_stored_pixel_gets_what_its_training_pixels_get(shapes):
 )
 def test_every_method_makes_what_is_stored(shapes, over):
     dataset = shapes(8, per_cell=8)
-    made = distill(Context(seed=0, device=CPU), dataset, recipe(**over), ipc=2)
+    made = distill(Context(seed=0), dataset, recipe(**over), ipc=2)
     assert set(made.stored) == {"images"}
     assert made.stored["images"].dtype == torch.uint8
     still = recipe(**over, optimiser={"steps": 0})
-    assert not torch.equal(
-        made.stored["images"], distill(Context(seed=0, device=CPU), dataset, still, ipc=2).stored["images"]
-    )
+    assert not torch.equal(made.stored["images"], distill(Context(seed=0), dataset, still, ipc=2).stored["images"])
 
 
 def test_a_parameterisation_that_does_not_fit_is_refused_by_name(shapes):
@@ -143,8 +141,8 @@ def test_a_parameterisation_that_does_not_fit_is_refused_by_name(shapes):
 def test_the_state_of_another_method_is_refused_by_name(shapes):
     from dataclasses import replace
 
-    state = initial_state(Context(seed=0, device=CPU), shapes(8), recipe(synthesis={}), ipc=1)
+    state = initial_state(Context(seed=0), shapes(8), recipe(synthesis={}), ipc=1)
     other = replace(state, step=2, tensors={"spectra": state.tensors["images"]})
     with pytest.raises(UsageError, match="of another method: it holds spectra and lacks images") as caught:
-        distill(Context(seed=0, device=CPU), shapes(8), recipe(synthesis={}), ipc=1, state=other)
+        distill(Context(seed=0), shapes(8), recipe(synthesis={}), ipc=1, state=other)
     assert "--force" in (caught.value.hint or "")

@@ -41,7 +41,7 @@ def test_the_memory_that_is_said_is_what_the_tensors_take(shapes, monkeypatch, m
     sizes = sizes_of(dataset, ipc=ipc)
     said = max(tensor_peaks(recipe, sizes)) + bank_bytes(recipe, sizes)
     monkeypatch.setattr("dgdd_cli.engine.distill.announce", lambda *_, **__: None)  # times a pass of its own
-    taken = peak_bytes(lambda: distill(Context(seed=0, device=CPU), dataset, recipe, ipc=ipc))
+    taken = peak_bytes(lambda: distill(Context(seed=0), dataset, recipe, ipc=ipc))
     assert said == pytest.approx(taken, rel=0.4)
 
 
@@ -85,7 +85,7 @@ def test_a_run_that_cannot_fit_is_refused_with_what_would(monkeypatch):
 def test_a_run_is_refused_before_any_work_and_announced_otherwise(shapes, monkeypatch, caplog):
     caplog.set_level("INFO", logger="dgdd")
     recipe = recipe_of("sgs", source="bank:1")
-    distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=2)
+    distill(Context(seed=0), shapes(), recipe, ipc=2)
     (note,) = caplog.messages
     assert note.startswith("about ")
     assert "2 steps of" in note
@@ -96,7 +96,7 @@ def test_a_run_is_refused_before_any_work_and_announced_otherwise(shapes, monkey
         "dgdd_cli.methods.feature_matching.probe_source", lambda *_, **__: pytest.fail("a bank was begun")
     )
     with pytest.raises(UsageError, match="needs about"):
-        distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=2)
+        distill(Context(seed=0), shapes(), recipe, ipc=2)
 
 
 @pytest.mark.parametrize(("method", "steps"), [("random", None), ("dsa", 7), ("dm", 7)])

@@ -39,9 +39,9 @@ def recipe(**over) -> Recipe:
 
 
 def stepper(source, chosen: Recipe, labels: torch.Tensor):
-    parts = risk_parts(source, find_groups(source, chosen.risk.groups, seed=0, cache=None)) if chosen.risk else None
+    parts = risk_parts(source, find_groups(Context(), source, chosen.risk.groups)) if chosen.risk else None
     return gradient_matching(
-        Context(seed=0, device=CPU),
+        Context(seed=0),
         source,
         labels,
         matching=chosen.matching,
@@ -75,7 +75,7 @@ def plain_gradient(source, pixels, labels, weights_of=None) -> torch.Tensor:
 
 
 def synthetic(source, ipc: int = 2):
-    state = initial_state(Context(seed=0, device=CPU), source, recipe(), ipc=ipc)
+    state = initial_state(Context(seed=0), source, recipe(), ipc=ipc)
     return state.tensors["images"], state.labels
 
 
@@ -162,11 +162,9 @@ def test_a_representative_counts_for_its_cluster(shapes, risk):
 )
 def test_runs_repeat_and_resume_to_the_same_bytes(shapes, ipc, over):
     source, chosen = shapes(), recipe(**over)
-    groups = find_groups(source, chosen.risk.groups, seed=0, cache=None) if chosen.risk else None
-    whole = distill(Context(seed=0, device=CPU), source, chosen, ipc=ipc, groups=groups)
-    assert not torch.equal(
-        whole.images, distill(Context(seed=1, device=CPU), source, chosen, ipc=ipc, groups=groups).images
-    )
+    groups = find_groups(Context(), source, chosen.risk.groups) if chosen.risk else None
+    whole = distill(Context(seed=0), source, chosen, ipc=ipc, groups=groups)
+    assert not torch.equal(whole.images, distill(Context(seed=1), source, chosen, ipc=ipc, groups=groups).images)
     kept = []
 
     def interrupt(stage, done, total, figures=None):
@@ -174,11 +172,9 @@ def test_runs_repeat_and_resume_to_the_same_bytes(shapes, ipc, over):
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="step 3 of 5"):
-        distill(
-            Context(seed=0, device=CPU, progress=interrupt), source, chosen, ipc=ipc, groups=groups, keep=kept.append
-        )
+        distill(Context(seed=0, progress=interrupt), source, chosen, ipc=ipc, groups=groups, keep=kept.append)
     assert [state.step for state in kept] == [2]  # where a network began: what it had become is not kept
-    resumed = distill(Context(seed=0, device=CPU), source, chosen, ipc=ipc, groups=groups, state=kept[-1])
+    resumed = distill(Context(seed=0), source, chosen, ipc=ipc, groups=groups, state=kept[-1])
     assert torch.equal(resumed.images, whole.images)
 
 
@@ -187,7 +183,7 @@ def test_distilling_lowers_the_distance(shapes):
     source = shapes()
     chosen = recipe(optimiser={"steps": 40, "image_rate": 0.05}, trajectory={"length": 1})
     before, labels = synthetic(source, ipc=3)
-    after = distill(Context(seed=0, device=CPU), source, chosen, ipc=3).images.float() / 255
+    after = distill(Context(seed=0), source, chosen, ipc=3).images.float() / 255
     step = stepper(source, chosen, labels)
     distances = [
         sum(float(step(x.clone().requires_grad_(), number, NOBODY).figures["loss"]) for number in range(10))
@@ -246,5 +242,5 @@ def test_a_risk_or_selection_that_cannot_act_is_refused(tables, words):
 
 def test_progress_names_no_bank(shapes):
     stages = set()
-    distill(Context(seed=0, device=CPU, progress=lambda stage, *rest: stages.add(stage)), shapes(), recipe(), ipc=1)
+    distill(Context(seed=0, progress=lambda stage, *rest: stages.add(stage)), shapes(), recipe(), ipc=1)
     assert stages == {"distil"}

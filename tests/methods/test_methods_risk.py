@@ -21,7 +21,6 @@ from dgdd_cli.methods.pooling import at_risk, average, uniform_standing
 from dgdd_cli.methods.risk_parts import risk_parts, split_by_domain
 from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import silent
 from dgdd_cli.runtime.context import Context
 
 CPU = torch.device("cpu")
@@ -31,16 +30,14 @@ LABELS, DOMAINS = torch.arange(9) // 3, torch.arange(9) % 3
 
 def probe_of(dataset, watched, samples: int = 0):
     settings = Probes(width=8, augment="color", source="bank:1")
-    at = probe_source(
-        dataset, settings, NORM, seed=0, steps=1, device=CPU, progress=silent, parts=watched, samples=samples
-    )
+    at = probe_source(Context(), dataset, settings, NORM, steps=1, parts=watched, samples=samples)
     return at(0)
 
 
 def groups_of(dataset, spec: str) -> Groups:
     """Those that the name says; `kmeans:3`: three clusters a class of very unequal size, the last without domain 2."""
     if spec != "kmeans:3":
-        return find_groups(dataset, spec, seed=0, cache=None)
+        return find_groups(Context(), dataset, spec)
     draw = torch.Generator().manual_seed(5)
     within = torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), len(dataset), replacement=True, generator=draw)
     within[(within == 2) & (dataset.domains == 2)] = 0
@@ -261,7 +258,7 @@ def test_a_run_with_surgery_and_clusters_goes_where_the_risk_pulls(shapes, name)
     for risk in (None, {"name": "cvar", "groups": "kmeans:3", "tail": 0.3}):
         recipe = complete(validate(Recipe, tables | ({"risk": risk} if risk else {})), "shapes")
         groups = groups_of(dataset, "kmeans:3") if risk else None
-        made.append(distill(Context(seed=0, device=CPU), dataset, recipe, ipc=3, groups=groups).images)
+        made.append(distill(Context(seed=0), dataset, recipe, ipc=3, groups=groups).images)
     assert not torch.equal(*made)
 
 
@@ -270,7 +267,7 @@ def test_parts_are_the_pairs_that_have_images(shapes, spec):
     dataset = shapes()
     keep = ~((dataset.labels == 1) & (dataset.domains == 2))
     dataset = replace(dataset, images=dataset.images[keep], labels=dataset.labels[keep], domains=dataset.domains[keep])
-    parts = risk_parts(dataset, find_groups(dataset, spec, seed=0, cache=None))
+    parts = risk_parts(dataset, find_groups(Context(), dataset, spec))
     assert parts.partition.count == 8
     for part in range(8):
         rows = parts.partition.ids == part

@@ -12,6 +12,7 @@ from dgdd_cli.config import Risk
 from dgdd_cli.groups.find import find_groups
 from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.sample_risk import sample_risks
+from dgdd_cli.runtime.context import Context
 
 RISKS = [
     Risk(name="mean"),
@@ -26,7 +27,7 @@ RISKS = [
 @pytest.mark.parametrize("risk", [None, *RISKS], ids=lambda risk: risk.name if risk else "none")
 def test_a_weight_counts_as_so_many_images(shapes, risk, within):
     dataset = shapes(per_cell=4)
-    parts = risk_parts(dataset, find_groups(dataset, "domain", seed=0, cache=None))
+    parts = risk_parts(dataset, find_groups(Context(), dataset, "domain"))
     weighed, repeated = (sample_risks(risk, parts, within_classes=within)() for _ in range(2))
     draw = torch.Generator().manual_seed(3)
     for _ in range(2):  # the standing of group-DRO accumulates
@@ -44,7 +45,7 @@ def test_a_weight_counts_as_so_many_images(shapes, risk, within):
 def test_no_risk_makes_longer_steps_than_the_mean(shapes, risk):
     """Over all groups the weights of the losses sum to 1, for every risk."""
     dataset = shapes(per_cell=4)
-    parts = risk_parts(dataset, find_groups(dataset, "domain", seed=0, cache=None))
+    parts = risk_parts(dataset, find_groups(Context(), dataset, "domain"))
     losses = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0)).requires_grad_()
     value = sample_risks(risk, parts, within_classes=False)()(
         losses, torch.arange(len(dataset)), torch.ones(len(dataset))
@@ -57,7 +58,7 @@ def test_the_weights_of_group_dro_follow_each_class_by_itself(shapes):
     whole = shapes(per_cell=9)
     kept = torch.arange(len(whole)) % 9 < 3 + 2 * whole.domains  # 3, 5 and 7 images in the domains of a class
     dataset = replace(whole, images=whole.images[kept], labels=whole.labels[kept], domains=whole.domains[kept])
-    parts = risk_parts(dataset, find_groups(dataset, "class-domain", seed=0, cache=None))
+    parts = risk_parts(dataset, find_groups(Context(), dataset, "class-domain"))
     risk = sample_risks(Risk(name="group-dro", rate=0.7, adjustment=2.0), parts, within_classes=True)()
     draw = torch.Generator().manual_seed(4)
     standing = np.full((3, 3), 1 / 3)

@@ -16,7 +16,8 @@ from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.footprint import peak_bytes
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 
 NOBODY = torch.zeros(0)  # the standing of groups where there is no group-DRO
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -26,7 +27,7 @@ DOMAINS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2])
 def probe_of(dataset):
     settings = Probes(width=8, augment="color", source="bank:1")
     norm = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
-    return probe_source(dataset, settings, norm, seed=0, steps=1, device=torch.device("cpu"), progress=silent)(0)
+    return probe_source(Context(), dataset, settings, norm, steps=1)(0)
 
 
 def plain(matching: Matching, cells) -> Callable[..., Seen]:
@@ -126,7 +127,7 @@ def test_the_pooled_gradient_of_an_objective_that_is_not_linear_is_its_own(shape
 def test_the_pooled_gradient_of_mmd_is_the_weighted_sum_it_is_defined_as(shapes):
     settings = Probes(width=8, augment="color", source="bank:1")
     norm = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
-    at = probe_source(shapes(), settings, norm, seed=0, steps=1, device=torch.device("cpu"), progress=silent, samples=5)
+    at = probe_source(Context(), shapes(), settings, norm, steps=1, samples=5)
     cells = describe_cells(LABELS, DOMAINS, torch.tensor([[8, 1, 1], [2, 2, 4], [5, 0, 1]]), "share")
     matching = Matching(name="mmd", weights="share")
     alone = plain(matching, cells)(images(), at(0), NOBODY)
@@ -154,7 +155,7 @@ def test_on_cuda_a_step_passes_backwards_once(shapes, dispatched):
         pytest.skip("no CUDA device")
     cuda, norm = torch.device("cuda"), Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
     settings = Probes(width=8, augment="color", source="bank:1")
-    probe = probe_source(shapes(), settings, norm, seed=0, steps=1, device=cuda, progress=silent)(0)
+    probe = probe_source(Context(chosen=given(cuda)), shapes(), settings, norm, steps=1)(0)
     cells = describe_cells(LABELS.cuda(), DOMAINS.cuda(), torch.ones(3, 3, device=cuda), "equal")
     with dispatched() as seen:
         surgical_gradient(Matching(), Surgery(), cells)(images().cuda(), probe, NOBODY.cuda())

@@ -19,6 +19,7 @@ from dgdd_cli.methods.state import Descent, State, Steps
 from dgdd_cli.progress import silent
 from dgdd_cli.runtime import transfer
 from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 from dgdd_cli.synthesis.pixels import Pixels
 
 CPU = torch.device("cpu")
@@ -45,11 +46,11 @@ def steps_of(source, name: str, device: torch.device) -> tuple[Steps, State, Rec
     """The steps of a method on a device, and where they begin."""
     tables = {"matching": {}, "probes": PROBES, "optimiser": {"steps": 60}} | METHODS[name]
     recipe = complete(validate(Recipe, tables), "shapes")
-    state = initial_state(Context(seed=0, device=device), source, recipe, ipc=2)
+    state = initial_state(Context(seed=0, chosen=given(device)), source, recipe, ipc=2)
     parts = None
     if recipe.risk:
-        parts = risk_parts(source, find_groups(source, recipe.risk.groups, seed=0, cache=None)).to(device)
-    steps = method_of(recipe.matching).steps(Context(device=device), source, recipe, state, parts)
+        parts = risk_parts(source, find_groups(Context(), source, recipe.risk.groups)).to(device)
+    steps = method_of(recipe.matching).steps(Context(chosen=given(device)), source, recipe, state, parts)
     return steps, state if steps.standing is None else replace(state, standing=steps.standing), recipe
 
 

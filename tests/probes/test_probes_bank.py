@@ -18,7 +18,7 @@ from dgdd_cli.probes import shares
 from dgdd_cli.probes.bank import Share, fill_bank
 from dgdd_cli.probes.source import Probe, probe_source
 from dgdd_cli.probes.view import Partition, image_features
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.storage.cache import Cache, Key
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ class Shares:
 
 
 def fill(own: Shares, cache: Cache | None, count: int = 5) -> torch.Tensor:
-    bank = fill_bank(own(), range(count), WIDTH, device=CPU, cache=cache, progress=silent)
+    bank = fill_bank(Context(cache=cache), own(), range(count), WIDTH)
     return torch.stack([bank(place) for place in range(count)])
 
 
@@ -87,7 +87,7 @@ def test_a_larger_bank_begins_with_the_smaller_one(cache: Cache) -> None:
 def test_a_large_bank_is_read_from_the_cache_at_each_step(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     free_memory(monkeypatch, 4 * 12 * 5 + 8)
     own = Shares()
-    bank = fill_bank(own(), range(5), WIDTH, device=CPU, cache=cache, progress=silent)
+    bank = fill_bank(Context(cache=cache), own(), range(5), WIDTH)
     assert len(own.computed) == 10
     assert torch.equal(bank(3), EXPECTED[3])
     assert len(own.computed) == 10
@@ -171,14 +171,7 @@ def test_an_interrupted_bank_keeps_what_it_had(cache: Cache) -> None:
         return whole[1].compute(index)
 
     with pytest.raises(KeyboardInterrupt):
-        fill_bank(
-            [whole[0], replace(whole[1], compute=interrupted)],
-            range(5),
-            WIDTH,
-            device=CPU,
-            cache=cache,
-            progress=silent,
-        )
+        fill_bank(Context(cache=cache), [whole[0], replace(whole[1], compute=interrupted)], range(5), WIDTH)
     own.computed.clear()
     assert torch.equal(fill(own, cache), EXPECTED)
     assert own.computed == [3, 4, 4]
@@ -230,8 +223,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def probes_of(
     dataset: DomainDataset, cache: Cache | None = None, own: Probes | None = None, normalisation=NORM, **more
 ) -> list[Probe]:
-    more = {"seed": 0, "steps": 3, "device": CPU, "progress": silent} | more
-    at = probe_source(dataset, own or settings(), normalisation, cache=cache, **more)
+    how = {"steps": 3} | {key: value for key, value in more.items() if key != "seed"}
+    context = Context(more.get("seed", 0), cache=cache)
+    at = probe_source(context, dataset, own or settings(), normalisation, **how)
     return [at(step) for step in range(3)]
 
 
@@ -344,9 +338,7 @@ def test_ranks_share_what_one_of_them_kept(shapes, cache, seen) -> None:
 
     dataset = shapes()
     alone = probes_of(dataset, cache, settings(source="bank:6"), steps=6)
-    at = probe_source(
-        dataset, settings(source="bank:6"), NORM, seed=0, steps=3, device=CPU, progress=silent, cache=cache,
-        ranks=Ranks(1, 2),
-    )  # fmt: skip
+    context = Context(cache=cache, ranks=Ranks(1, 2))
+    at = probe_source(context, dataset, settings(source="bank:6"), NORM, steps=3)
     assert len(at(0).cells) == len(alone[0].cells)
     assert len(seen) == 18

@@ -6,7 +6,7 @@ from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.probes.subsets import rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, make_view, subset_features
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 
 NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ def settings(**over) -> Probes:
 
 
 def source_of(dataset, probes, steps=6, seed=0):
-    return probe_source(dataset, probes, NORM, seed=seed, steps=steps, device=CPU, progress=silent)
+    return probe_source(Context(seed=seed), dataset, probes, NORM, steps=steps)
 
 
 def test_subset_features_against_a_loop(shapes):
@@ -66,7 +66,7 @@ def test_parts_are_seen_beside_the_cells(shapes):
     parts = Partition(torch.arange(len(dataset)) % 5, 5)
     for source in ("bank:2", "fresh"):
         probes = settings(source=source, batch=100)
-        at = probe_source(dataset, probes, NORM, seed=0, steps=2, device=CPU, progress=silent, parts=parts)
+        at = probe_source(Context(), dataset, probes, NORM, steps=2, parts=parts)
         plain = source_of(dataset, probes, steps=2)
         torch.testing.assert_close(at(0).cells, plain(0).cells)
         (expected,) = subset_features(at(0).view, dataset, [parts])
@@ -118,9 +118,7 @@ def test_a_bad_probe_source_is_refused(source):
 def test_reservoirs_hold_features_of_images_of_their_cell(shapes, source):
     dataset = shapes(per_cell=4)
     parts = Partition(torch.arange(len(dataset)) % 5, 5)
-    at = probe_source(
-        dataset, settings(source=source), NORM, seed=0, steps=2, device=CPU, progress=silent, parts=parts, samples=6
-    )
+    at = probe_source(Context(), dataset, settings(source=source), NORM, steps=2, parts=parts, samples=6)
     features = at(0).view(dataset.images.float() / 255)
     assert at(0).cells.shape == (3, 3, 6, features.shape[1])
     assert at(0).parts.shape == (5, 6, features.shape[1])

@@ -23,7 +23,6 @@ from dgdd_cli.groups.grouping import group_dataset
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.probes.shares import shares_of
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.runtime.device import Choice
 from dgdd_cli.runtime.identity import differences
 from dgdd_cli.runtime.precision import check_precision, computing_in
 from dgdd_cli.runtime.software import arithmetic
@@ -76,7 +75,7 @@ def test_a_distillation_computes_in_its_precision(shapes, everywhere, watched, m
         settings += ["optimiser.steps=2", "initialisation.name=kmeans"]
     recipe = complete(resolve({"dataset": "shapes", "method": method}, assignments=settings).recipe, "shapes")
     before = switches()
-    distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=1)
+    distill(Context(seed=0), shapes(), recipe, ipc=1)
     assert len(watched) >= 3
     assert [place for place in watched if place != expected(precision)] == []
     assert switches() == before
@@ -85,7 +84,7 @@ def test_a_distillation_computes_in_its_precision(shapes, everywhere, watched, m
 def test_the_features_of_the_kmeans_baseline_are_in_float32(shapes, watched):
     """They are those of the method, whatever the trainings compute in."""
     source, protocol = shapes(), Protocol(precision="bfloat16")
-    contestant = baseline_contestant("kmeans", source, ipc=1, seed=0, normalisation=NORM, protocol=protocol)
+    contestant = baseline_contestant(Context(), "kmeans", source, ipc=1, normalisation=NORM, protocol=protocol)
     contestant.draw(0)
     assert len(watched) >= 3
     assert [place for place in watched if place != expected("float32")] == []
@@ -96,7 +95,7 @@ def test_an_evaluation_computes_in_its_precision(shapes, everywhere, watched, pr
     source, before = shapes(), switches()
     protocol = Protocol(width=4, augment="rotate", epochs=1, precision=precision)
     contestant = baseline_contestant(
-        "random", source, ipc=1, seed=0, normalisation=source.normalisation, protocol=protocol
+        Context(), "random", source, ipc=1, normalisation=source.normalisation, protocol=protocol
     )
     targets = {"cyan": source.only(["cyan"])}
     compare(Context(), [contestant], targets, networks=["convnet"], repeats=1, protocol=protocol)
@@ -118,7 +117,7 @@ def products_in_bfloat16():
 
 def test_groups_are_found_in_float32(shapes, watched):
     with products_in_bfloat16():
-        group_dataset(shapes(), groups=2, features="convnet")
+        group_dataset(Context(), shapes(), groups=2, features="convnet")
     assert watched
     assert all(place == expected("float32") for place in watched)
 
@@ -129,9 +128,9 @@ def test_what_the_process_is_set_to_does_not_reach_in(shapes):
         resolve({"dataset": "shapes", "method": "dm"}, assignments=["optimiser.steps=2"]).recipe, "shapes"
     )
     recipe = recipe.model_copy(update={"probes": recipe.probes.model_copy(update={"source": "bank:2", "width": 8})})
-    plain = distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=1).images
+    plain = distill(Context(seed=0), shapes(), recipe, ipc=1).images
     with torch.autocast("cpu", torch.bfloat16), products_in_bfloat16():
-        inside = distill(Context(seed=0, device=CPU), shapes(), recipe, ipc=1).images
+        inside = distill(Context(seed=0), shapes(), recipe, ipc=1).images
         assert torch.is_autocast_enabled("cpu")
     assert torch.equal(plain, inside)
 
@@ -201,8 +200,8 @@ def test_tf32_is_refused_where_there_is_none():
 def test_banks_know_the_precision_they_were_computed_in(shapes):
     def name(precision: str) -> str:
         settings = Probes(precision=precision, source="bank:2")
-        how = {"parts": None, "samples": 0, "readout": "features", "seed": 0, "device": CPU}
-        return shares_of(shapes(), settings, NORM, lambda index: None, **how)[0].key(0).name
+        how = {"parts": None, "samples": 0, "readout": "features"}
+        return shares_of(Context(), shapes(), settings, NORM, lambda index: None, **how)[0].key(0).name
 
     assert len({name(precision) for precision in ("float32", "tf32", "bfloat16")}) == 3
     assert arithmetic(CPU, "float32") != arithmetic(CPU, "tf32")
@@ -211,15 +210,7 @@ def test_banks_know_the_precision_they_were_computed_in(shapes):
 def test_checkpoints_know_the_precision_they_were_computed_in():
     def identity(precision):
         run = resolve({"dataset": "digits"}, assignments=[f"probes.precision={precision}"])
-        return identify_run(
-            run,
-            dataset="digits",
-            fingerprint="f",
-            groups=None,
-            chosen=Choice(CPU, "a processor", "asked for"),
-            ranks=1,
-            kernels="auto",
-        )
+        return identify_run(Context(), run, dataset="digits", fingerprint="f", groups=None)
 
     assert differences(identity("float32"), identity("bfloat16")) == ["probes.precision was float32, now bfloat16"]
 

@@ -11,6 +11,7 @@ from dgdd_cli.engine.distill import distill
 from dgdd_cli.methods import feature_matching
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.runtime.context import Context
+from dgdd_cli.runtime.device import given
 from dgdd_cli.runtime.precision import computing_in
 
 pytestmark = [
@@ -71,6 +72,6 @@ def test_on_cuda_graphs_are_captured_in_the_precision_of_the_run(shapes, monkeyp
         settings = ["optimiser.steps=3", f"probes.precision={precision}", "probes.source=bank:3"]
         recipe = complete(resolve({"dataset": "shapes", "method": "sgs"}, assignments=settings).recipe, "shapes")
         seen.clear()
-        distill(Context(seed=0, device=torch.device("cuda")), shapes(), recipe, ipc=1)
+        distill(Context(seed=0, chosen=given(torch.device("cuda"))), shapes(), recipe, ipc=1)
         assert seen
         assert set(seen) == {"tf32" if precision == "tf32" else "ieee"}

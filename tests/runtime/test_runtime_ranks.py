@@ -20,7 +20,7 @@ from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.errors import UsageError
 from dgdd_cli.probes.source import probe_source
-from dgdd_cli.progress import silent
+from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.ranks import ALONE, Ranks, device_of_rank, join
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 def probes(dataset, source: str, ranks: Ranks = ALONE, steps: int = 4):
     norm = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
     settings = Probes(width=4, augment="crop", source=source, batch=2)
-    at = probe_source(dataset, settings, norm, seed=0, steps=steps, device=CPU, progress=silent, ranks=ranks)
+    at = probe_source(Context(ranks=ranks), dataset, settings, norm, steps=steps)
     return [at(step).cells for step in range(steps)]
 
 
