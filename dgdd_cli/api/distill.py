@@ -67,6 +67,7 @@ def flags_of(
     risk: str | None,
     groups: str | None,
     cvar_tail: float | None,
+    factor: int | None,
 ) -> dict[str, Any]:
     """The flags of `dgdd distill` under the keys of a configuration."""
     return {
@@ -81,6 +82,7 @@ def flags_of(
             "optimiser": {"steps": steps},
             "probes": {"source": probes},
             "risk": {"name": risk, "groups": groups, "tail": cvar_tail},
+            "synthesis": {"factor": factor},
         },
     }
 
@@ -97,6 +99,7 @@ def distill(
     risk: str | None = None,
     groups: str | None = None,
     cvar_tail: float | None = None,
+    factor: int | None = None,
     domains: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     config: str | Path | None = None,
@@ -133,6 +136,7 @@ def distill(
             risk=risk,
             groups=groups,
             cvar_tail=cvar_tail,
+            factor=factor,
         ),
         data=None if data is None else Path(data),
         file=None if config is None else Path(config),

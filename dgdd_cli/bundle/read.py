@@ -15,7 +15,7 @@ from dgdd_cli.bundle.manifest import Manifest, identify, parse
 from dgdd_cli.storage.container import invalid, read_container, tensor_sha256, write_container
 from dgdd_cli.storage.layout import check_layout
 from dgdd_cli.synthesis.labels import Labels, label_kind
-from dgdd_cli.synthesis.parameterisation import Parameterisation, owners_of
+from dgdd_cli.synthesis.parameterisation import Parameterisation, owners_of, stored_bytes
 from dgdd_cli.text import plural
 
 
@@ -55,6 +55,12 @@ class Bundle:
     def owners(self) -> Tensor:
         """Which stored image each training image comes from: int64 (M,) in [0, N)."""
         return owners_of(len(self), self.parameterisation.factor)
+
+    @property
+    def training_bytes(self) -> int:
+        """Bytes of every tensor that decoding and training need, at their stored types."""
+        needed = [*self.parameterisation.layout, "labels", "soft_labels", "weights"]
+        return stored_bytes({name: self.tensors[name] for name in needed if name in self.tensors})
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the bundle to `path`, byte for byte as it was read.

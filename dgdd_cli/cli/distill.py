@@ -111,6 +111,15 @@ def distill(
             rich_help_panel=METHOD,
         ),
     ] = None,
+    factor: Annotated[
+        int | None,
+        typer.Option(
+            "--factor",
+            envvar="DGDD_FACTOR",
+            help="Tiles: f x f training images in each stored one; 1 is one.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,6 +189,7 @@ def distill(
         risk=risk,
         groups=groups,
         cvar_tail=cvar_tail,
+        factor=factor,
     )
     out = out.expanduser()
     if not print_config:

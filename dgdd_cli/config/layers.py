@@ -35,6 +35,7 @@ HINTS = {
     "recipe.optimiser.steps": "--steps 200",
     "recipe.probes.source": "--probes bank:20, or --probes fresh",
     "epochs": "--epochs 100",
+    "recipe.synthesis.factor": "--factor 2",
     "recipe.risk.name": "--risk cvar, or mean, cvar-within, mean-max, group-dro",
     "recipe.risk.tail": "--cvar-tail 0.5",
     "recipe.risk.groups": "--groups domain, or class-domain, kmeans:K, FILE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
@@ -36,9 +37,22 @@ class Registered(Settings):
 
 class Synthesis(Registered):
     """The parameterisation: what is stored in the place of images and decodes to them (see
-    synthesis/parameterisation.py)."""
+    synthesis/parameterisation.py).
+
+    `factor` f alone means tiles: f x f training images in each stored one; a factor of 1 is pixels.
+    """
 
     name: Name = "pixels"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _factor_alone(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "factor" not in values or values.get("name", "tiles") != "tiles":
+            return values
+        rest = {key: value for key, value in values.items() if key not in ("name", "factor")}
+        factor = values["factor"]
+        single = type(factor) is int and factor == 1
+        return rest | ({"name": "pixels"} if single else {"name": "tiles", "factor": factor})
 
 
 class Labelling(Registered):

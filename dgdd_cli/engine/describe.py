@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis
@@ -22,7 +23,10 @@ from dgdd_cli.synthesis.parameterisation import stated
 def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
     """The tensors of the bundle of a result."""
     soft = {} if result.taught.soft is None else {"soft_labels": result.taught.soft.cpu()}
-    return {**result.stored, "labels": result.labels, "domains": result.domains, **soft}
+    tiles = result.domains.view(len(result.labels), -1)  # (N, f²)
+    domains = torch.where((tiles == tiles[:, :1]).all(1), tiles[:, 0], -1)  # of tiles from several domains: mixed
+    of_tiles = {"tile_domains": tiles} if tiles.shape[1] > 1 else {}
+    return {**result.stored, "labels": result.labels, "domains": domains, **of_tiles, **soft}
 
 
 def taught_facts(facts: BundleFacts, taught: Labels) -> BundleFacts:

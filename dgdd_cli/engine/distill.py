@@ -31,8 +31,8 @@ from dgdd_cli.synthesis.pixels import to_unit
 
 @dataclass(frozen=True, slots=True)
 class Distilled:
-    """The result: what is stored by name, labels and domains int64 (N,), the steps that were made, and what the M
-    training images are taught."""
+    """The result: what is stored by name, labels int64 (N,), the steps that were made, and the domains int64 (M,) of
+    the training images with what each is taught."""
 
     stored: Mapping[str, Tensor]
     labels: Tensor
@@ -80,7 +80,7 @@ def distill(
         state = state.to(context.device)
         check_tensors(state, coding.encode(to_unit(source.at(torch.arange(min(len(source), coding.factor**2))))))
         parts = risk_parts(source, groups).to(context.device) if groups else None
-        sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0)
+        sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0, tiles=coding.factor**2)
         announce(context, recipe, sizes, done=state.step)
         if recipe.matching and recipe.probes and recipe.optimiser:
             try:

@@ -18,7 +18,7 @@ from dgdd_cli.evaluation.estimate import Work, estimate_evaluation, require_room
 from dgdd_cli.evaluation.metrics import NO_GROUPS, Score, score
 from dgdd_cli.evaluation.score_cache import ScoreCache
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
-from dgdd_cli.evaluation.train import predict
+from dgdd_cli.evaluation.train import predict, steps_of
 from dgdd_cli.evaluation.trainers import trainer_named
 from dgdd_cli.evaluation.trainers.check import check_depth, check_domains, check_labels
 from dgdd_cli.evaluation.trainings import trainings
@@ -32,12 +32,14 @@ log = logging.getLogger("dgdd")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The repeats of one contestant with one network on one target; `cached` of them were not trained but kept."""
+    """The repeats of one contestant with one network on one target, of `steps` optimiser steps each; `cached` of them
+    were not trained but kept."""
 
     contestant: Contestant
     network: str
     target: str
     scores: tuple[Score, ...]
+    steps: int
     cached: int = 0
 
 
@@ -101,7 +103,7 @@ def compare(
             )
         return scores
 
-    done, total = 0, sum(job.contestant.epochs * job.contestant.images * len(job.missing) for job in jobs)
+    done, total = 0, sum(job.contestant.epochs * job.contestant.pace * len(job.missing) for job in jobs)
 
     def tick(images: int) -> None:
         nonlocal done
@@ -132,6 +134,7 @@ def compare(
             job.network,
             target,
             tuple(job.found[repeat][target] for repeat in range(repeats)),
+            steps_of(job.contestant.epochs, job.contestant.pace, protocol),
             job.cached,
         )
         for job in jobs
@@ -154,7 +157,8 @@ def announce(context: Context, works: Sequence[Work], targets: Mapping[str, Imag
 
 def _work_of(job: _Job) -> Work:
     own, trainings = job.contestant, len(job.missing)
-    return Work(job.network, trainings, own.epochs, own.images, trainings if job.how.mode == "together" else 1)
+    at_once = trainings if job.how.mode == "together" else 1
+    return Work(job.network, trainings, own.epochs * own.pace, own.images, at_once)
 
 
 def check_trainable(

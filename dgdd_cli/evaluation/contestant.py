@@ -39,9 +39,11 @@ def real_images(source: Images, rows: Tensor | None = None) -> TrainingSet:
 class Contestant:
     """A training set in the comparison: a bundle, or a baseline that draws other images for every repeat.
 
-    `draw` gives the set of a repeat; where `fixed`, the same for every one. `fingerprints`: of the source domains it
-    was made from, by name. `source`: the fingerprint of the whole source set of a baseline, whose scores may then be
-    kept; None for what is trained anew every time.
+    `images` are the training images, `stored` those that they decode from, and `pace` the size of the set whose epochs
+    are counted: a student takes as many optimiser steps as `epochs` of `pace` images have. `stored_bytes`: all tensors
+    that decoding and training need, at their stored types. `draw` gives the set of a repeat; where `fixed`, the same
+    for every one. `fingerprints`: of the source domains it was made from, by name. `source`: the fingerprint of the
+    whole source set of a baseline, whose scores may then be kept; None for what is trained anew every time.
     """
 
     name: str
@@ -51,6 +53,9 @@ class Contestant:
     normalisation: Normalisation
     epochs: int
     images: int
+    stored: int
+    stored_bytes: int
+    pace: int
     draw: Callable[[int], TrainingSet]
     fixed: bool = False
     bundle_id: str | None = None

@@ -53,6 +53,9 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
         normalisation=bundle_normalisation(bundle),
         epochs=protocol.epochs,
         images=len(bundle.images),
+        stored=len(bundle),
+        stored_bytes=bundle.training_bytes,
+        pace=len(bundle) if protocol.pace == "stored" else len(bundle.images),
         draw=lambda repeat: own,
         fixed=True,
         bundle_id=manifest.id,
@@ -85,6 +88,7 @@ def baseline_contestant(
     def draw(repeat: int) -> TrainingSet:
         return real_images(source) if whole else real_images(source, rows_of(repeat))
 
+    images = len(source) if whole else ipc * len(source.class_names)
     return Contestant(
         name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)})",
         method=name,
@@ -92,7 +96,10 @@ def baseline_contestant(
         sources=source.domain_names,
         normalisation=normalisation,
         epochs=protocol.whole_epochs if whole else protocol.epochs,
-        images=len(source) if whole else ipc * len(source.class_names),
+        images=images,
+        stored=images,
+        stored_bytes=images * (3 * source.image_size**2 + source.labels.element_size()),
+        pace=images,
         draw=draw,
         fixed=whole,
         fingerprints=source.domain_fingerprints(),

@@ -17,11 +17,11 @@ from dgdd_cli.text import plural
 
 
 class Work(NamedTuple):
-    """Trainings of one network on sets of one size; `at_once` of them in lockstep."""
+    """Trainings of one network on sets of one size, each of which sees `seen` images; `at_once` of them in lockstep."""
 
     network: str
     trainings: int
-    epochs: int
+    seen: int
     images: int
     at_once: int = 1
 
@@ -34,7 +34,7 @@ def estimate_evaluation(
     for network in dict.fromkeys(work.network for work in works):
         back, forward = (_seconds(network, protocol, image_size, device, backward=way) for way in (True, False))
         own = [work for work in works if work.network == network]
-        seconds += sum(work.trainings * (work.epochs * work.images * back + tests * forward) for work in own)
+        seconds += sum(work.trainings * (work.seen * back + tests * forward) for work in own)
     trainings, most = sum(work.trainings for work in works), max(work.images for work in works)
     least = min(work.images for work in works)
     sets = plural(most, "image") if least == most else f"{least} to {plural(most, 'image')}"

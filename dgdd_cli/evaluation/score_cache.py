@@ -79,11 +79,12 @@ class ScoreCache:
 
 
 def common_choices(dataset: str, image_size: int, protocol: Protocol, seed: int, groups: str | None) -> dict[str, Any]:
-    """What was asked for, whatever the baseline; the number of epochs is each baseline's own."""
+    """What was asked for, whatever the baseline; the number of epochs is each baseline's own,
+    whose pace is that of its images."""
     return {
         "dataset": dataset,
         "image_size": image_size,
-        "protocol": protocol.model_dump(mode="json", exclude_none=True, exclude={"epochs", "whole_epochs"}),
+        "protocol": protocol.model_dump(mode="json", exclude_none=True, exclude={"epochs", "whole_epochs", "pace"}),
         "seed": seed,
         "groups": groups,
     }

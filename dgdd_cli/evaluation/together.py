@@ -64,6 +64,7 @@ def train_together(
     *,
     num_domains: int,
     epochs: int,
+    pace: int | None = None,
     of: Sequence[int] | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> None:
@@ -99,7 +100,7 @@ def train_together(
         partial(epoch, pool_of(sets, of, normalisation), protocol, chances),
         protocol,
         epochs=epochs,
-        size=len(sets[0].labels),
+        pace=pace or len(sets[0].labels),
         lead=1,
         tick=tick,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain, count, islice
 from typing import cast
 
 import torch
@@ -32,12 +33,14 @@ def train(
     *,
     num_domains: int,
     epochs: int,
+    pace: int | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Network:
     """Train `network` on a set that lies on its device, and return it.
 
     Each batch is augmented by one operation of the protocol's strategy with numbers of its own for every image. The
-    rate drops once at half time, where momentum starts afresh. `tick` hears the number of each finished epoch.
+    rate drops once at half time, where momentum starts afresh. `pace`: the size of the set whose epochs are counted,
+    where it is not this one's. `tick` hears the number of each finished epoch.
     """
     trainer, settings = trainer_of(protocol)
     device = next(network.parameters()).device
@@ -58,7 +61,7 @@ def train(
         feed,
         protocol,
         epochs=epochs,
-        size=len(training.labels),
+        pace=pace or len(training.labels),
         lead=0,
         tick=tick,
     )
@@ -77,33 +80,36 @@ def descend(
     protocol: Protocol,
     *,
     epochs: int,
-    size: int,
+    pace: int,
     lead: int,
     tick: Callable[[int], None] | None = None,
 ) -> Parameters:
     """SGD on the loss of one batch at a time, or the trainer's own steps; the parameters that the trainer ends with.
 
-    `feed` gives the batches of one epoch of `size` images. The network's `parameters` and the trainer's `own` have
-    `lead` dimensions that count trainings. On CUDA nothing in it waits for the device, nor does `tick` tell what the
-    device has finished.
+    `feed` gives the batches of one epoch of the training set; there are as many steps as `epochs` of a set of `pace`
+    images have. The network's `parameters` and the trainer's `own` have `lead` dimensions that count trainings. On CUDA
+    nothing in it waits for the device, nor does `tick` tell what the device has finished.
     """
     (trainer, settings), every = trainer_of(protocol), [*parameters.values(), *own.values()]
-    rate, step, steps = protocol.rate, 0, epochs * len(parts(torch.arange(size), protocol.batch))
-    optimiser, running = _sgd(every, protocol, rate), None
-    for number in range(epochs):
-        if number == epochs // 2 and number:
-            rate *= protocol.drop
-            optimiser = _sgd(every, protocol, rate)
-        for batch in feed():
-            compute = partial(_computed, protocol, loss_of, batch, state)
-            state = trainer.step(compute, every, optimiser, lead, settings)
-            step += 1
-            if trainer.end is not None:
-                with torch.no_grad():
-                    running = trainer.end.follow(running, parameters, step, steps, settings)
-        if tick:
-            tick(number + 1)
+    half, each, steps = (steps_of(number, pace, protocol) for number in (epochs // 2, 1, epochs))
+    optimiser, running = _sgd(every, protocol, protocol.rate), None
+    batches = chain.from_iterable(feed() for _ in count())
+    for step, batch in enumerate(islice(batches, steps)):
+        if step == half and half:
+            optimiser = _sgd(every, protocol, protocol.rate * protocol.drop)
+        compute = partial(_computed, protocol, loss_of, batch, state)
+        state = trainer.step(compute, every, optimiser, lead, settings)
+        if trainer.end is not None:
+            with torch.no_grad():
+                running = trainer.end.follow(running, parameters, step + 1, steps, settings)
+        if tick and (step + 1) % each == 0:
+            tick((step + 1) // each)
     return parameters if trainer.end is None or not steps else trainer.end.result(running, settings)
+
+
+def steps_of(epochs: int, size: int, protocol: Protocol) -> int:
+    """Optimiser steps of so many epochs of a set of a size."""
+    return epochs * len(parts(torch.arange(size), protocol.batch))
 
 
 def on(device: torch.device, parameters: Parameters) -> Parameters:

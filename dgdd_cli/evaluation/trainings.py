@@ -24,7 +24,7 @@ def trainings(
     num_classes: int,
     tick: Callable[[int], None],
 ) -> Iterator[tuple[int, Network]]:
-    """Each repeat with its trained network. `tick` hears of each training image that was seen, in portions.
+    """Each repeat with its trained network. `tick` hears of the images that were seen, by epochs.
 
     Repeat r starts from weights, batches and augmentations that depend on the seed, the network and r alone.
     """
@@ -48,7 +48,7 @@ def trainings(
             for repeat in part
         ]
 
-        def epoch_done(epoch: int, seen: int = len(part) * contestant.images) -> None:
+        def epoch_done(epoch: int, seen: int = len(part) * contestant.pace) -> None:
             tick(seen)
 
         if together:
@@ -60,6 +60,7 @@ def trainings(
                 chances,
                 num_domains=len(contestant.sources),
                 epochs=contestant.epochs,
+                pace=contestant.pace,
                 of=[list(sets).index(key) for key in keys],
                 tick=epoch_done,
             )
@@ -72,6 +73,7 @@ def trainings(
                 chances[0],
                 num_domains=len(contestant.sources),
                 epochs=contestant.epochs,
+                pace=contestant.pace,
                 tick=epoch_done,
             )
         yield from zip(part, networks, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -15,30 +16,38 @@ from dgdd_cli.probes.centroid_rows import centroid_rows
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 from dgdd_cli.synthesis.pixels import to_unit
+from dgdd_cli.text import plural
+
+log = logging.getLogger("dgdd")
 
 
 def initial_state(context: Context, source: Images, recipe: Recipe, *, ipc: int) -> State:
-    """The synthetic set before the first step. Raises UsageError when `ipc` is above a class's images."""
+    """The synthetic set before the first step.
+
+    Of tiles, IPC · f² real images of a class are dealt over its domains, and repeat where the class has fewer. Raises
+    UsageError when IPC is above a class's images otherwise.
+    """
     generator = context.stream("initialisation")
     coding = parameterisation_of(recipe, source.image_size)
     tiles = coding.factor**2  # real images that go into a stored one
-    budget = ipc * tiles
+    budget, repeats = ipc * tiles, tiles > 1
+    if repeats and (few := int(source.counts().sum(1).min())) < budget:
+        log.info("%s a class for %s at least: images repeat", plural(budget, "tile"), plural(few, "image"))
     if recipe.initialisation.name == "random":
-        rows = random_rows(source, budget, generator)
+        rows = random_rows(source, budget, generator, repeats=repeats)
     elif recipe.initialisation.name == "balanced-random":
-        rows = balanced_rows(source, budget, generator)
+        rows = balanced_rows(source, budget, generator, repeats=repeats)
     else:
-        rows = centroid_rows(context, source, recipe.probes or Probes(), ipc=budget, index=0, generator=generator)
+        probes = recipe.probes or Probes()
+        rows = centroid_rows(context, source, probes, ipc=budget, index=0, generator=generator, repeats=repeats)
     tensors = coding.encode(to_unit(source.at(rows)).to(context.device))
     velocities = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
-    labels, domains = source.labels[rows].view(-1, tiles)[:, 0], source.domains[rows].view(-1, tiles)
-    domains = torch.where((domains == domains[:, :1]).all(1), domains[:, 0], -1)  # of tiles from several domains: mixed
     return State(
         0,
         tensors,
         velocities,
-        labels.to(context.device),
-        domains.to(context.device),
+        source.labels[rows].view(-1, tiles)[:, 0].to(context.device),
+        source.domains[rows].to(context.device),
         torch.zeros(0, device=context.device),
     )
 

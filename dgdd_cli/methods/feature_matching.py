@@ -27,9 +27,7 @@ def feature_steps(context: Context, source: Images, recipe: Recipe, state: State
     check_samples(matching, probes)
     coding = parameterisation_of(recipe, source.image_size)
     owners = owners_in(coding, state)
-    cells = describe_cells(
-        state.labels[owners], state.domains[owners], source.counts().to(context.device), matching.weights
-    )
+    cells = describe_cells(state.labels[owners], state.domains, source.counts().to(context.device), matching.weights)
     risk, watched = recipe.risk, parts.partition if parts else None
     if recipe.surgery:
         domain_wise = averaged_domains(matching, cells)

@@ -23,7 +23,8 @@ KERNELS = 6  # matrices of all pairs at a time: five bandwidths and the distance
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a run's cost depends on beside its recipe; `parts` are those of a risk."""
+    """What a run's cost depends on beside its recipe; `parts` are those of a risk, `tiles` the training images that a
+    stored one holds."""
 
     images: int
     classes: int
@@ -32,17 +33,23 @@ class Sizes:
     ipc: int
     parts: int = 0
     largest_domain: int | None = None  # images; None: not known
+    tiles: int = 1
+
+    @property
+    def of_class(self) -> int:
+        """Training images of a class."""
+        return self.ipc * self.tiles
 
     @property
     def synthetic(self) -> int:
-        return self.classes * self.ipc
+        return self.classes * self.of_class
 
     @property
     def pixels(self) -> int:
         return 3 * self.image_size**2
 
 
-def sizes_of(source: Images, *, ipc: int, parts: int = 0) -> Sizes:
+def sizes_of(source: Images, *, ipc: int, parts: int = 0, tiles: int = 1) -> Sizes:
     """The sizes of a run from a source set."""
     return Sizes(
         len(source),
@@ -52,6 +59,7 @@ def sizes_of(source: Images, *, ipc: int, parts: int = 0) -> Sizes:
         ipc,
         parts,
         int(source.counts().sum(0).max()),
+        tiles,
     )
 
 
@@ -131,7 +139,10 @@ def _feature_step(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
     read, products = _features(recipe, probes, sizes), sizes.domains + 1 if recipe.surgery else 0
     taken += 4 * sizes.synthetic * (read * (products + 2) + SPECTRA * products * sizes.pixels)
     if probes.reservoir:
-        targets, compared = statistics_rows(recipe, probes, sizes) // probes.reservoir, sizes.ipc + probes.reservoir
+        targets, compared = (
+            statistics_rows(recipe, probes, sizes) // probes.reservoir,
+            sizes.of_class + probes.reservoir,
+        )
         taken += 4 * targets * (KERNELS * compared**2 + 2 * compared * read)
     return taken
 
@@ -141,7 +152,7 @@ def _gradient_step(probes: Probes, sizes: Sizes, training: int) -> int:
     size, width = sizes.image_size, probes.width
     real = min(max(probes.batch, training), sizes.images)
     network = _form(probes, sizes)
-    synthetic = torch.empty(sizes.ipc, 3, size, size, requires_grad=True, device="meta")
+    synthetic = torch.empty(sizes.of_class, 3, size, size, requires_grad=True, device="meta")
 
     def twice() -> object:
         wanted = [parameter.detach() for parameter in network.parameters() if parameter.ndim > 1]

@@ -25,8 +25,8 @@ class Descent:
 @dataclass(frozen=True, slots=True)
 class State:
     """Where a run stands after `step` steps: what is optimised, float32 tensors by name, with a velocity each; int64
-    labels and domains (N,) of the stored images, which stay; and the weights of the groups that group-DRO has
-    accumulated, float32 (G,), empty without it."""
+    labels (N,) of the stored images and domains (M,) of the training images, which stay; and the weights of the groups
+    that group-DRO has accumulated, float32 (G,), empty without it."""
 
     step: int
     tensors: Tensors

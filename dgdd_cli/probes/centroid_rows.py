@@ -23,6 +23,7 @@ def centroid_rows(
     ipc: int,
     index: int,
     generator: torch.Generator,
+    repeats: bool = False,
 ) -> Tensor:
     """IPC rows of each class, int64 (C·IPC), by the network number `index` of a seed, which sees images as they are."""
     plain = probes.model_copy(update={"augment": "none"})
@@ -34,4 +35,4 @@ def centroid_rows(
         return image_features(view, images, rows.to(context.device)).cpu()
 
     with computing_in(probes.precision, context.device, setting="probes.precision"):
-        return kmeans_rows(source, ipc, generator, features)
+        return kmeans_rows(source, ipc, generator, features, repeats=repeats)

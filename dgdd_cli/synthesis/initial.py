@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,8 +15,10 @@ from dgdd_cli.risk.kmeans import kmeans
 PERMUTED = 4096  # rows that are permuted to draw a few of them
 
 
-def check_budget(source: Images, ipc: int) -> None:
-    """Raise UsageError when a class has fewer images than `ipc`; the smallest class is named."""
+def check_budget(source: Images, ipc: int, *, repeats: bool = False) -> None:
+    """Raise UsageError when a class has fewer images than `ipc`, or none where images may repeat; the smallest class is
+    named."""
+    ipc = min(ipc, 1) if repeats else ipc
     counts = source.counts().sum(1)
     smallest = int(counts.argmin())
     if ipc > int(counts[smallest]):
@@ -26,28 +29,34 @@ def check_budget(source: Images, ipc: int) -> None:
         )
 
 
-def random_rows(source: Images, ipc: int, generator: torch.Generator) -> Tensor:
-    """IPC random rows of each class, all domains together: int64 (C·IPC), class by class."""
-    check_budget(source, ipc)
+def random_rows(source: Images, ipc: int, generator: torch.Generator, *, repeats: bool = False) -> Tensor:
+    """IPC random rows of each class, all domains together: int64 (C·IPC), class by class.
+
+    With `repeats` a class that has fewer images gives all of them, in a new order, as often as it takes.
+    """
+    check_budget(source, ipc, repeats=repeats)
     picks = []
     for label in range(len(source.class_names)):
         rows = (source.labels == label).nonzero().squeeze(1)
-        picks.append(rows[torch.randperm(len(rows), generator=generator)[:ipc]])
+        orders = [torch.randperm(len(rows), generator=generator) for _ in range(math.ceil(ipc / len(rows)))]
+        picks.append(rows[torch.cat(orders)[:ipc]])
     return torch.cat(picks)
 
 
-def balanced_rows(source: Images, ipc: int, generator: torch.Generator) -> Tensor:
+def balanced_rows(source: Images, ipc: int, generator: torch.Generator, *, repeats: bool = False) -> Tensor:
     """IPC random rows of each class, dealt to its source domains in turn: int64 (C·IPC), class by class.
 
     The domain that is dealt first rotates with the class, so that remainders spread evenly; a domain that has run
-    out of images is passed over.
+    out of images is passed over. With `repeats` a class that has fewer images is dealt as often as it takes.
     """
-    check_budget(source, ipc)
+    check_budget(source, ipc, repeats=repeats)
     domains = len(source.domain_names)
     picks = []
     for label in range(len(source.class_names)):
         cells = [((source.labels == label) & (source.domains == d)).nonzero().squeeze(1) for d in range(domains)]
         dealt = deal(cells, ipc, label, generator)
+        while len(dealt) < ipc:
+            dealt += deal(cells, ipc - len(dealt), label + len(dealt), generator)
         picks.append(torch.tensor(sorted(dealt, key=lambda row: (int(source.domains[row]), row))))
     return torch.cat(picks)
 
@@ -90,19 +99,29 @@ def draw_rows(rows: Tensor, count: int, generator: torch.Generator) -> list[int]
     return rows[torch.tensor(list(found)[:count], dtype=torch.int64)].tolist()
 
 
-def kmeans_rows(source: Images, ipc: int, generator: torch.Generator, features: Callable[[Tensor], Tensor]) -> Tensor:
+def kmeans_rows(
+    source: Images,
+    ipc: int,
+    generator: torch.Generator,
+    features: Callable[[Tensor], Tensor],
+    *,
+    repeats: bool = False,
+) -> Tensor:
     """Of each class the rows nearest to the IPC centroids of its features (N_c, F): int64 (C·IPC), class by class.
 
     `features` maps rows int64 (n,) to (n, F) on the CPU.
     Each centroid takes its nearest image that no centroid before it took; where duplicate images leave fewer
-    centroids than IPC, the centroids take another turn.
+    centroids than IPC, the centroids take another turn. With `repeats` a class that has fewer images gives all of them
+    as often as it takes.
     """
-    check_budget(source, ipc)
+    check_budget(source, ipc, repeats=repeats)
     picks = []
     for label in range(len(source.class_names)):
         rows = (source.labels == label).nonzero().squeeze(1)
         points = features(rows)  # (N_c, F)
-        picks.append(rows[representatives(points, kmeans(points, ipc, generator).centroids, ipc)])
+        count = min(ipc, len(rows))
+        chosen = rows[representatives(points, kmeans(points, count, generator).centroids, count)]
+        picks.append(chosen[torch.arange(ipc) % count])
     return torch.cat(picks)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from dgdd_cli.errors import UnknownName
 from dgdd_cli.storage.layout import TensorRule
 from dgdd_cli.synthesis.pixels import Pixels, to_bytes
+from dgdd_cli.synthesis.tiles import tiles
 from dgdd_cli.text import canonical_json
 
 Tensors = dict[str, Tensor]
@@ -65,7 +66,7 @@ class Parameterisation(Protocol):
 # TypeError, KeyError) for settings that are none.
 Factory = Callable[[Mapping[str, Any], int], Parameterisation]
 
-PARAMETERISATIONS: dict[str, Factory] = {"pixels": lambda settings, size: Pixels()}
+PARAMETERISATIONS: dict[str, Factory] = {"pixels": lambda settings, size: Pixels(), "tiles": tiles}
 STORED_AS = {"pixels": "identity"}  # the name that bundles of the schema dgdd/1 give to pixels
 BAD_TENSORS = (ValueError, RuntimeError, TypeError, LookupError)  # what arithmetic raises on tensors that do not fit
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from doors_nearest import centred, nearest
-from doors_tiles import tiles
 
 from dgdd_cli import DistilledSet, load_bundle
 from dgdd_cli.__main__ import run
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.labelling import LABELLERS, label
 from dgdd_cli.synthesis.labels import Labels
-from dgdd_cli.synthesis.parameterisation import PARAMETERISATIONS
 from dgdd_cli.synthesis.pixels import to_unit
 
 Capture = pytest.CaptureFixture[str]
@@ -29,7 +27,6 @@ TILES = ["--set", "synthesis.name=tiles", "--set", "synthesis.factor=2"]
 def _entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(LABELLERS, "nearest", nearest)
     monkeypatch.setitem(LABELLERS, "centred", centred)
-    monkeypatch.setitem(PARAMETERISATIONS, "tiles", tiles)
     monkeypatch.setenv("DGDD_CACHE", str(tmp_path / "cache"))
 
 

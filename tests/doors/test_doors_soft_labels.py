@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from doors_tiles import Tiles, tiles
 
 from dgdd_cli.__main__ import run
 from dgdd_cli.bundle.manifest import BundleFacts
@@ -16,15 +15,14 @@ from dgdd_cli.bundle.write import write_bundle
 from dgdd_cli.evaluation.trainers import TRAINERS
 from dgdd_cli.evaluation.trainers.erm import erm_loss
 from dgdd_cli.evaluation.trainers.trainer import Trainer
-from dgdd_cli.synthesis.parameterisation import PARAMETERISATIONS
 from dgdd_cli.synthesis.pixels import to_unit
+from dgdd_cli.synthesis.tiles import Tiles
 
 KINDS = ("probability", "regression")
 
 
 @pytest.fixture(autouse=True)
 def entry(monkeypatch, tmp_path):
-    monkeypatch.setitem(PARAMETERISATIONS, "tiles", tiles)
     monkeypatch.setenv("DGDD_CACHE", str(tmp_path / "cache"))
 
 

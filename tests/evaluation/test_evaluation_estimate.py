@@ -45,20 +45,20 @@ def test_the_memory_that_is_said_is_what_the_tensors_take(shapes, monkeypatch, n
     protocol = Protocol(width=16, batch=24, augment="none", epochs=1, trainer=trainer)
     taken = peak_bytes(comparison(dataset, protocol, network=network))
     monkeypatch.setattr("dgdd_cli.evaluation.estimate.in_use", lambda tensors, device: tensors)
-    said = evaluation_bytes([Work(network, 1, 2, 24)], protocol, classes=3, image_size=size, tests=24, device=CPU)
+    said = evaluation_bytes([Work(network, 1, 48, 24)], protocol, classes=3, image_size=size, tests=24, device=CPU)
     assert said == pytest.approx(taken, rel=0.4)
 
 
 def test_the_memory_of_70_images_at_224_px_is_bounded():
     """On a CPU with the heap's holes, and 0.8 GiB for PyTorch itself, below 4 GiB."""
     form = {"classes": 7, "image_size": 224, "tests": 5000, "device": CPU}
-    needed = evaluation_bytes([Work("convnet", 5, 100, 70), Work("resnet18", 5, 100, 70)], Protocol(), **form)
+    needed = evaluation_bytes([Work("convnet", 5, 7000, 70), Work("resnet18", 5, 7000, 70)], Protocol(), **form)
     assert needed < 3 * 2**30
 
 
 def test_an_evaluation_that_cannot_fit_is_refused_with_what_would(monkeypatch):
     form = {"classes": 7, "image_size": 224, "tests": 500, "device": CPU}
-    works = [Work("convnet", 5, 100, 70)]
+    works = [Work("convnet", 5, 7000, 70)]
     monkeypatch.setattr("dgdd_cli.runtime.estimate.free_memory_bytes", lambda device: 3 * 2**29)
     with pytest.raises(UsageError, match=r"needs about .* GiB of memory, and 1\.5 GiB are free") as caught:
         require_room_to_evaluate(works, Protocol(), **form)
@@ -86,7 +86,7 @@ def test_every_training_and_test_counts(monkeypatch):
         "dgdd_cli.evaluation.estimate.seconds_an_image",
         lambda name, way, **_: {"weights": 3.0, "forward": 1.0}[way] * (10 if name == "resnet18" else 1),
     )
-    works = [Work("convnet", 2, 5, 20), Work("resnet18", 1, 5, 30)]
+    works = [Work("convnet", 2, 100, 20), Work("resnet18", 1, 150, 30)]
     found = estimate_evaluation(works, Protocol(), classes=3, image_size=8, tests=7, device=CPU)
     assert found.seconds == 2 * (5 * 20 * 3 + 7) + (5 * 30 * 30 + 70)
     assert found.work == "3 trainings on 20 to 30 images, each tested on 7 images"

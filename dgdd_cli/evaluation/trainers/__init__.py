@@ -42,8 +42,11 @@ def trainer_of(protocol: Protocol) -> tuple[Trainer, Any]:
 def protocol_of(**values: Any) -> Protocol:
     """A protocol with its trainer's table, by the trainer's own model and with its defaults.
 
-    Raises UnknownName and UsageError: for a key, a value, or the table of another trainer.
+    A number of epochs that is asked for is one of the training images (`pace`), unless that is said too. Raises
+    UnknownName and UsageError: for a key, a value, or the table of another trainer.
     """
+    if values.get("epochs") is not None:
+        values = {"pace": "training"} | values
     tables = {name: trainer.settings for name, trainer in TRAINERS.items() if trainer.settings is not None}
     chosen = values.get("trainer", Protocol.model_fields["trainer"].default)
     for name in tables:

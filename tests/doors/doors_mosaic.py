@@ -1,4 +1,4 @@
-"""Tiles: f x f training images at 1/f of the side in each stored image; what a user writes to store images so."""
+"""Mosaic: f x f training images at 1/f of the side in each stored image; what a user writes to store images so."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from dgdd_cli.synthesis.pixels import to_bytes, to_unit
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class Mosaic:
     factor: int
     side: int
-    name: str = "tiles"
+    name: str = "mosaic"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -50,10 +50,10 @@ class Tiles:
         return {"images": to_unit(stored["images"])}
 
 
-def tiles(settings: Mapping[str, Any], image_size: int) -> Tiles:
+def mosaic(settings: Mapping[str, Any], image_size: int) -> Mosaic:
     factor = settings["factor"]
     if type(factor) is not int or factor < 2:
         raise ValueError(f"factor is {factor!r}, not a whole number from 2 on")
     if image_size % factor:
         raise UsageError(f"{factor} x {factor} tiles do not divide {image_size} pixels", hint="--image-size 32")
-    return Tiles(factor, image_size)
+    return Mosaic(factor, image_size)

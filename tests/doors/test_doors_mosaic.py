@@ -1,4 +1,4 @@
-"""Parameterisations from outside the package: one file each (doors_tiles.py, doors_palette.py) and one entry."""
+"""Parameterisations from outside the package: one file each (doors_mosaic.py, doors_palette.py) and one entry."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from doors_mosaic import Mosaic, mosaic
 from doors_palette import Palette
-from doors_tiles import Tiles, tiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -56,13 +56,13 @@ LABELS, OF_DOMAINS = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, -1])
 
 @pytest.fixture(autouse=True)
 def _entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PARAMETERISATIONS, "tiles", tiles)
+    monkeypatch.setitem(PARAMETERISATIONS, "mosaic", mosaic)
     monkeypatch.setitem(PARAMETERISATIONS, "palette", lambda settings, size: Palette(size))
 
 
 def written(path: Path, **more: Tensor) -> Path:
-    found = Tiles(FACTOR, SIZE)
-    facts = BundleFacts.model_validate(FACTS | {"synthesis": {"name": "tiles", "factor": FACTOR}})
+    found = Mosaic(FACTOR, SIZE)
+    facts = BundleFacts.model_validate(FACTS | {"synthesis": {"name": "mosaic", "factor": FACTOR}})
     stored = found.store(found.encode(REAL))
     write_bundle(path, {**stored, "labels": LABELS, "domains": OF_DOMAINS, **more}, facts)
     return path
@@ -75,7 +75,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_bundle_of_tiles_holds_four_training_images_in_each_stored_one(path: Path) -> None:
     bundle = load_bundle(path)
-    found = Tiles(FACTOR, SIZE)
+    found = Mosaic(FACTOR, SIZE)
     wanted, owners = found.decode({"images": to_unit(bundle.tensors["images"])})
     assert len(bundle) == 4
     assert bundle.images.shape == (16, 3, SIZE, SIZE)
@@ -104,7 +104,7 @@ def test_exports_and_galleries_show_what_it_decodes_to(
 ) -> None:
     out, bundle = tmp_path / "out", load_bundle(path)
     assert run(["inspect", str(path), "--verify", "--export", str(out), "--gallery", str(tmp_path / "g.png")]) == 0
-    assert "tiles (factor 2): 4 stored decode to 16 training images" in " ".join(capsys.readouterr().out.split())
+    assert "mosaic (factor 2): 4 stored decode to 16 training images" in " ".join(capsys.readouterr().out.split())
     rows = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
     assert [row["index"] for row in rows] == list(range(16))
     for row in rows:
@@ -163,24 +163,24 @@ def document_of(path: Path) -> dict[str, Any]:
 
 
 SYNTHESES: list[tuple[object, str]] = [
-    ({"name": "tyles", "factor": 2}, "unknown parameterisation 'tyles'"),
-    ({"name": "tiles"}, "settings are none of 'tiles'"),
-    ({"name": "tiles", "factor": "2"}, "factor is '2'"),
-    ({"name": "tiles", "factor": 2.0}, "factor is 2.0"),
-    ({"name": "tiles", "factor": True}, "factor is True"),
-    ({"name": "tiles", "factor": -1}, "factor is -1"),
-    ({"name": "tiles", "factor": None}, "factor is None"),
-    ({"name": "tiles", "factor": [2]}, "factor is"),
-    ({"name": "tiles", "factor": 2, "more": 1}, "settings are none of 'tiles'"),
-    ({"name": "tiles", "factor": 3}, "3 x 3 tiles do not divide 16"),
-    ({"name": "tiles", "factor": 4}, "shape"),
+    ({"name": "mosaik", "factor": 2}, "unknown parameterisation 'mosaik'"),
+    ({"name": "mosaic"}, "settings are none of 'mosaic'"),
+    ({"name": "mosaic", "factor": "2"}, "factor is '2'"),
+    ({"name": "mosaic", "factor": 2.0}, "factor is 2.0"),
+    ({"name": "mosaic", "factor": True}, "factor is True"),
+    ({"name": "mosaic", "factor": -1}, "factor is -1"),
+    ({"name": "mosaic", "factor": None}, "factor is None"),
+    ({"name": "mosaic", "factor": [2]}, "factor is"),
+    ({"name": "mosaic", "factor": 2, "more": 1}, "settings are none of 'mosaic'"),
+    ({"name": "mosaic", "factor": 3}, "3 x 3 tiles do not divide 16"),
+    ({"name": "mosaic", "factor": 4}, "shape"),
     ({"name": "pixels"}, "is stated as 'identity'"),
     ({"name": "identity", "factor": 2}, "settings are none of 'pixels'"),
     ({"name": ""}, "synthesis.name: .*blank"),
     ({"name": "\x1b[2J"}, "control characters"),
     ({"name": 3}, "synthesis.name"),
     ({"factor": 2}, "settings are none of 'pixels'"),
-    ("tiles", "synthesis"),
+    ("mosaic", "synthesis"),
     (None, "synthesis"),
 ]
 
@@ -195,17 +195,17 @@ def test_manifests_that_lie_about_it(path: Path, synthesis: object, words: str) 
 def test_an_unknown_parameterisation_is_named_and_exits_with_3(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(PARAMETERISATIONS, "tiles")
+    monkeypatch.delitem(PARAMETERISATIONS, "mosaic")
     assert run(["inspect", str(path)]) == 3
     said = " ".join(capsys.readouterr().err.split())
-    assert "unknown parameterisation 'tiles'" in said
+    assert "unknown parameterisation 'mosaic'" in said
     assert "palette, pixels" in said
 
 
 def test_what_decodes_to_more_than_is_read_is_refused_before_it_is_decoded(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Tiles, "decode", lambda self, tensors: pytest.fail("decoded"))
+    monkeypatch.setattr(Mosaic, "decode", lambda self, tensors: pytest.fail("decoded"))
     tensors, _ = read_container(path, kind="bundle", more=lambda document: {"images": TensorRule("U8", 4)})
     huge = 2**15
 
@@ -227,18 +227,18 @@ def test_missing_and_extra_tensors(path: Path) -> None:
 
 
 def test_names_and_sizes_that_do_not_fit_are_usage_errors() -> None:
-    with pytest.raises(UnknownName, match="unknown parameterisation 'tyles'") as caught:
-        parameterisation("tyles", {}, SIZE)
-    assert caught.value.hint == "did you mean 'tiles'?"
+    with pytest.raises(UnknownName, match="unknown parameterisation 'mosaik'") as caught:
+        parameterisation("mosaik", {}, SIZE)
+    assert caught.value.hint == "did you mean 'mosaic'?"
     with pytest.raises(UsageError, match="do not divide 16 pixels"):
-        parameterisation("tiles", {"factor": 3}, SIZE)
+        parameterisation("mosaic", {"factor": 3}, SIZE)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(factor=st.sampled_from([2, 4, 8]), stored=st.integers(1, 3), seed=st.integers(0, 2**31))
 def test_what_is_stored_is_what_is_decoded(factor: int, stored: int, seed: int) -> None:
     """Owner by owner, and storing what was loaded changes nothing."""
-    found = tiles({"factor": factor}, SIZE)
+    found = mosaic({"factor": factor}, SIZE)
     real = torch.rand(stored * factor**2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
     kept = found.store(found.encode(real))
     again = found.store(found.load(kept))
