@@ -40,6 +40,7 @@ class Bundle:
     images: Tensor  # (M, 3, H, W) uint8
     labels: Tensor  # (N,) int64 in [0, C)
     domains: Tensor  # (N,) int64 in [-1, D); -1 = mixed
+    tile_domains: Tensor | None  # (N, factor²) int64 in [-1, D)
     soft_labels: Tensor | None  # (M, C) float32
     groups: Tensor | None  # (N,) int64 >= -1
     manifest: Manifest
@@ -73,7 +74,8 @@ class Bundle:
         """What a student is trained on."""
         kind = label_kind(self.manifest.label_kind, self.soft_labels)
         owners = self.owners
-        return Labelled(self.images, Labels(kind, self.labels[owners], self.soft_labels), self.domains[owners])
+        domains = self.domains[owners] if self.tile_domains is None else self.tile_domains.flatten()
+        return Labelled(self.images, Labels(kind, self.labels[owners], self.soft_labels), domains)
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -95,6 +97,7 @@ def load_bundle(path: str | Path) -> Bundle:
         images=images,
         labels=tensors["labels"],
         domains=tensors["domains"],
+        tile_domains=tensors.get("tile_domains"),
         soft_labels=tensors.get("soft_labels"),
         groups=tensors.get("groups"),
         manifest=manifest,
@@ -110,7 +113,7 @@ def passed_checks(bundle: Bundle) -> list[str]:
     """What loading this bundle has checked, one line each."""
     manifest = bundle.manifest
     classes = plural(len(manifest.classes), "class", "classes")
-    optional = [name for name in ("soft_labels", "groups") if name in manifest.hashes]
+    optional = [name for name in ("tile_domains", "soft_labels", "groups") if name in manifest.hashes]
     stored = bundle.parameterisation.layout
     return [
         f"schema: {manifest.schema_name}, no unknown or duplicate field",
@@ -130,8 +133,14 @@ def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
     found = parameterisation_of(manifest)
     check_layout(tensors, "bundle", found.layout)
     stated, classes = manifest.images, len(manifest.classes)
-    n = stated.count
-    shapes = {"labels": (n,), "domains": (n,), "soft_labels": (n * found.factor**2, classes), "groups": (n,)}
+    n, tiles = stated.count, found.factor**2
+    shapes = {
+        "labels": (n,),
+        "domains": (n,),
+        "tile_domains": (n, tiles),
+        "soft_labels": (n * tiles, classes),
+        "groups": (n,),
+    }
     for name, shape in shapes.items():
         if name in tensors and tuple(tensors[name].shape) != shape:
             raise ValueError(f"the tensor {name!r} has shape {tuple(tensors[name].shape)}, its manifest asks {shape}")
@@ -140,11 +149,20 @@ def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
             raise ValueError(f"the tensor {name!r} holds NaN or infinite values")
     check_range("labels", tensors["labels"], 0, classes)
     check_range("domains", tensors["domains"], -1, len(manifest.domains))
+    if "tile_domains" in tensors:
+        check_range("tile_domains", tensors["tile_domains"], -1, len(manifest.domains))
+        if not torch.equal(tensors["domains"], domains_of(tensors["tile_domains"])):
+            raise ValueError("the tensors 'domains' and 'tile_domains' contradict each other")
     if "groups" in tensors:
         check_range("groups", tensors["groups"], -1, 2**31)
     label_kind(manifest.label_kind, tensors.get("soft_labels"))
     if not bool((torch.bincount(tensors["labels"], minlength=classes) == stated.ipc).all()):
         raise ValueError(f"not every class has {plural(stated.ipc, 'image')}")
+
+
+def domains_of(tile_domains: Tensor) -> Tensor:
+    """The domain of each stored image from those of its tiles (N, f²): int64 (N,), -1 where they differ."""
+    return torch.where((tile_domains == tile_domains[:, :1]).all(1), tile_domains[:, 0], -1)
 
 
 def check_range(name: str, tensor: Tensor, low: int, high: int) -> None:

@@ -30,11 +30,11 @@ def write_bundle(
     """Write a bundle of the schema `dgdd/1` and return its manifest; equal arguments give equal bytes.
 
     tensors: `images` uint8 (N, 3, H, W), or what the parameterisation in `facts` stores; `labels` int64 (N), `domains`
-    int64 (N, -1 = mixed), optionally `soft_labels` float32 (M, C) of the M training images and `groups` int64
-    (N, -1 = none); N = IPC x classes. `image_size` is the side of training images, where no `images` show it. What is
-    written is held to the same rules as what is read. Where the counts per cell would lift the header over 64 kB, they
-    are left out. Raises DataError for tensors that break the rules, UsageError when `path` exists and `overwrite` is
-    false, DgddError when the disk does not take the file.
+    int64 (N, -1 = mixed), optionally `tile_domains` int64 (N, f²), `soft_labels` float32 (M, C) of the M training
+    images and `groups` int64 (N, -1 = none); N = IPC x classes. `image_size` is the side of training images, where no
+    `images` show it. What is written is held to the same rules as what is read. Where the counts per cell would lift
+    the header over 64 kB, they are left out. Raises DataError for tensors that break the rules, UsageError when `path`
+    exists and `overwrite` is false, DgddError when the disk does not take the file.
     """
     try:
         manifest = complete_manifest(tensors, facts, image_size)

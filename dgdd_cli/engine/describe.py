@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis
+from dgdd_cli.bundle.read import domains_of
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.hold_out import split_domains
 from dgdd_cli.data.images import Images
@@ -24,9 +24,8 @@ def bundle_tensors(result: Distilled) -> dict[str, Tensor]:
     """The tensors of the bundle of a result."""
     soft = {} if result.taught.soft is None else {"soft_labels": result.taught.soft.cpu()}
     tiles = result.domains.view(len(result.labels), -1)  # (N, f²)
-    domains = torch.where((tiles == tiles[:, :1]).all(1), tiles[:, 0], -1)  # of tiles from several domains: mixed
     of_tiles = {"tile_domains": tiles} if tiles.shape[1] > 1 else {}
-    return {**result.stored, "labels": result.labels, "domains": domains, **of_tiles, **soft}
+    return {**result.stored, "labels": result.labels, "domains": domains_of(tiles), **of_tiles, **soft}
 
 
 def taught_facts(facts: BundleFacts, taught: Labels) -> BundleFacts:

@@ -41,6 +41,7 @@ LAYOUTS: Mapping[str, Layout] = {
         {
             "labels": TensorRule("I64", 1),
             "domains": TensorRule("I64", 1),
+            "tile_domains": TensorRule("I64", 2, optional=True),
             "soft_labels": TensorRule("F32", 2, optional=True),
             "groups": TensorRule("I64", 1, optional=True),
         },
