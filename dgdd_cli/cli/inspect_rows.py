@@ -15,10 +15,10 @@ Rows = list[tuple[str, object]]
 
 
 def per_domain(bundle: Bundle) -> dict[str, int]:
-    """Images by domain, those of several under `mixed`."""
+    """Training images by domain, those of several under `mixed`."""
     names = [*bundle.manifest.domains, "mixed"]
     counts = dict.fromkeys(names, 0)
-    for domain in bundle.domains.tolist():
+    for domain in bundle.labelled().domains.tolist():
         counts[names[domain]] += 1
     if "mixed" not in bundle.manifest.domains and not counts["mixed"]:
         del counts["mixed"]
@@ -26,10 +26,11 @@ def per_domain(bundle: Bundle) -> dict[str, int]:
 
 
 def bundle_rows(bundle: Bundle, counts: Mapping[str, int]) -> Rows:
-    """What a bundle's manifest says, and `counts`, its images by domain."""
+    """What a bundle's manifest says, and `counts`, its training images by domain."""
     from dgdd_cli.bundle.decoding import synthesis_in_words
 
     m = bundle.manifest
+    one = "image" if len(bundle.images) == len(bundle) else "training image"
     counted = sum(sum(classes.values()) for classes in m.source.counts.values())
     return [
         ("id", m.id),
@@ -38,7 +39,7 @@ def bundle_rows(bundle: Bundle, counts: Mapping[str, int]) -> Rows:
         ("images", f"{m.images.count}, {m.images.ipc} per class, {m.images.height} x {m.images.width} pixels"),
         ("stored as", synthesis_in_words(m) or "pixels"),
         ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),
-        ("sources", ", ".join(f"{name} ({plural(count, 'image')})" for name, count in counts.items())),
+        ("sources", ", ".join(f"{name} ({plural(count, one)})" for name, count in counts.items())),
         ("target", m.target or "none held out"),
         ("seed", m.seed),
         ("steps", m.steps),

@@ -139,3 +139,15 @@ def test_a_student_takes_as_many_steps_as_the_stored_images_would(distil, shapes
     assert (of_pixels["epochs"], of_pixels["optimiser_steps"]) == (3, 3 * 2)
     of_tiles, of_pixels = rows("--epochs", "3", "--set", "pace=stored", "--baseline", "random")[:2]
     assert of_tiles["optimiser_steps"] == of_pixels["optimiser_steps"] == 6
+
+
+def test_inspect_counts_the_tiles_of_each_domain(distil, tmp_path, capsys):
+    out = tmp_path / "b.safetensors"
+    assert distil(out, "balanced-random", "--factor", "2", ipc="1") == 0
+    capsys.readouterr()
+    assert run(["inspect", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "tiles (factor 2): 3 stored decode to 12 training images" in said
+    assert "amber (6 training images), blue (6 training images) target" in said
+    assert run(["inspect", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images_per_domain"] == {"amber": 6, "blue": 6}
