@@ -194,7 +194,7 @@ def _none_of_the_classes(domain: str, folders: Mapping[str, Path], entry: Catalo
         cure = f"the classes are called {listed(entry.class_names, 8)}"
     return DataError(
         f"the domain {domain!r} holds none of the classes of {entry.name}: found {listed(list(folders))}",
-        hint="\n".join([*trees(root), cure]),
+        hint="\n".join([*trees(root, path.parent), cure]),
     )
 
 

@@ -12,41 +12,53 @@ from pathlib import Path
 
 from dgdd_cli.data.entries import is_hidden, listed
 from dgdd_cli.errors import DataError
-from dgdd_cli.text import printable
+from dgdd_cli.text import printable, typeable
 
 WANTED = "<domain>/<class>/<image>"
+SPLITS = ("train", "training", "val", "valid", "validation", "crossval", "dev", "test", "testing", "full")
 
 
 def level_too_many(root: Path, folder: Path) -> DataError:
     """For a folder in the place of a class that holds folders: a split, or a folder `images`, between the levels."""
-    domain = folder.parent
-    inside = [entry.name for entry in _entries(folder) if entry.is_dir()]
-    beside = [entry.name for entry in _entries(domain) if entry.is_dir()]
+    above = _is_split(folder.parent) and not _is_split(folder)  # <split>/<domain>/<class>/<image>
+    beside = [name for name in _folders(root if above else folder.parent) if not above or _is_split(root / name)]
     each = "" if len(beside) < 2 else f", and {listed(beside)} each make a set of their own"
+    cure = f"give one of them: {typeable(folder.parent)}" if above else links(root, folder.name)
     return DataError(
-        f"{folder} holds folders ({listed(inside)}) instead of images: a level too many{each}",
-        hint="\n".join([*trees(root), links(root, folder.name)]),
+        f"{folder} holds folders ({listed(_folders(folder))}) instead of images: a level too many{each}",
+        hint="\n".join([*trees(root, folder), cure]),
     )
 
 
 def class_level_missing(root: Path, domain: Path, files: Sequence[str]) -> DataError:
-    """For images where class folders must be: <class>/<image>, of which nobody can say what the domains are."""
+    """For images where class folders must be: <class>/<image>, of which nobody can say what the domains are.
+
+    Where other folders of the root have classes, this one is no class: the set has its domains.
+    """
+    name, classes = printable(domain.name), not any(_folders(root / other) for other in _folders(root))
+    all_in_one = (
+        f"if {name} is a class, this is a set of one domain: "
+        f"mkdir SET && ln -s {_quoted(root)} SET/all, then dgdd distill ./SET --target none"
+    )
+    away = f"if {name} is no domain, move it out of {printable(str(root))}"
     return DataError(
-        f"{domain} holds files directly ({listed(files)}): the class level is missing, or the domain level above it",
-        hint="\n".join(
-            [
-                *trees(root),
-                f"if {printable(domain.name)} is a class, this is a set of one domain: "
-                f"mkdir SET && ln -s {_quoted(root)} SET/all, then dgdd distill ./SET --target none",
-                f"if {printable(domain.name)} is no domain, move it out of {printable(str(root))}",
-            ]
-        ),
+        f"{domain} holds files directly ({listed(files)}): the class level is missing"
+        f"{', or the domain level above it' if classes else ''}",
+        hint="\n".join([*trees(root, domain), *([all_in_one] if classes else []), away]),
     )
 
 
-def trees(root: Path) -> tuple[str, str]:
-    """Two lines: a path that is there, and the form that is read."""
-    return f"found:  {printable(_example(root))}", f"wanted: {root}/{WANTED}"
+def trees(root: Path, within: Path) -> tuple[str, str]:
+    """Two lines: a path that is there, in the folder that does not fit, and the form that is read."""
+    return f"found:  {printable(_example(within))}", f"wanted: {root}/{WANTED}"
+
+
+def _is_split(folder: Path) -> bool:
+    return folder.name.casefold() in SPLITS
+
+
+def _folders(folder: Path) -> list[str]:
+    return [entry.name for entry in _entries(folder) if entry.is_dir()]
 
 
 def _example(root: Path, depth: int = 6) -> str:
@@ -64,7 +76,7 @@ def _example(root: Path, depth: int = 6) -> str:
 
 def links(root: Path, between: str) -> str:
     """The command that makes a set of links without the folder `between` domain and class."""
-    names = [entry.name for entry in _entries(root) if (Path(entry.path) / between).is_dir()]
+    names = [name for name in _folders(root) if (root / name / between).is_dir()]
     loop = " ".join(shlex.quote(name) for name in names)
     link = f'ln -s {_quoted(root)}/"$d"/{shlex.quote(between)} SET/"$d"'
     return f"mkdir SET && for d in {loop}; do {link}; done, then give ./SET"

@@ -80,6 +80,32 @@ def test_a_plain_image_folder_may_be_one_domain(tmp_path: Path) -> None:
     assert load_dataset(tmp_path / "SET", image_size=8).class_names == ("cat", "dog")
 
 
+def test_splits_above_the_domains_are_sets_to_choose_from(tmp_path: Path) -> None:
+    root = splits(tmp_path / "mine", ("train", "test"), ("a", "b"), ("x", "y"))
+    with pytest.raises(DataError, match="'test', 'train' each make a set of their own") as caught:
+        load_dataset(root, image_size=8)
+    hint = hint_of(caught)
+    assert hint[0] == f"found:  {root}/test/a/x/0.png"
+    (given,) = shlex.split(hint[-1].removeprefix("give one of them: "))
+    dataset = load_dataset(Path(given), image_size=8)
+    assert (dataset.domain_names, dataset.class_names) == (("a", "b"), ("x", "y"))
+
+
+def test_a_folder_of_images_beside_domains_is_no_class(tmp_path: Path) -> None:
+    root = draw_tree(tmp_path / "mine", {"a": ["x", "y"], "b": ["x", "y"]}, images=1)
+    write(root / "preview" / "1.png", picture(0))
+    with pytest.raises(
+        DataError, match=r"preview holds files directly \('1.png'\): the class level is missing$"
+    ) as caught:
+        locate(str(root))
+    hint = hint_of(caught)
+    assert hint == [
+        f"found:  {root}/preview/1.png",
+        f"wanted: {root}/<domain>/<class>/<image>",
+        f"if preview is no domain, move it out of {root}",
+    ]
+
+
 def test_signed_and_unsigned_classes_stay_apart(tmp_path: Path) -> None:
     root = draw_tree(tmp_path / "mine", {"a": ["-1", "0", "A-"], "b": ["1", "0", "A"]}, images=1)
     dataset = load_dataset(root, image_size=8)
