@@ -12,6 +12,7 @@ from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located
 from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.engine.distill import Distilled
+from dgdd_cli.engine.identity import weights_of
 from dgdd_cli.groups.find import NAMED, Groups
 from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.runtime.context import Context
@@ -51,6 +52,8 @@ def bundle_facts(
     settings = run.recipe.model_dump(mode="json", exclude_none=True)
     if context.ranks.size > 1:
         settings["ranks"] = context.ranks.size  # their probes are averaged at every step
+    if weights := weights_of(run):
+        settings["probes"]["weights"] = weights
     if groups is not None:
         spec = settings["risk"]["groups"]
         settings["risk"]["groups"] = {

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from dgdd_cli.config import Distillation, Recipe
 from dgdd_cli.core.dispatch import choose
 from dgdd_cli.groups.find import NAMED, Groups
+from dgdd_cli.networks import foreign_weights
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.identity import DATA, GROUPS, flat
 from dgdd_cli.runtime.software import named_arithmetic
@@ -34,8 +35,15 @@ def identify_run(
         "ranks": context.ranks.size,
         "kernels": choose(context.kernels, context.device, torch.float32) if computed else None,
         **named_arithmetic(context.device),
+        **({"probes.weights": weights} if (weights := weights_of(run)) else {}),
         **({"scikit-learn": metadata.version("scikit-learn")} if _clusters(run.recipe) else {}),
     }
+
+
+def weights_of(run: Distillation) -> str | None:
+    """Where the weights of the run's probes come from, None where they are drawn or there are none."""
+    probes = run.recipe.probes
+    return foreign_weights(probes.network, image_size=run.image_size) if probes else None
 
 
 def _clusters(recipe: Recipe) -> bool:

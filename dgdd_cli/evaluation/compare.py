@@ -20,9 +20,9 @@ from dgdd_cli.evaluation.score_cache import ScoreCache
 from dgdd_cli.evaluation.together import Repeats, choose_repeats
 from dgdd_cli.evaluation.train import predict, steps_of
 from dgdd_cli.evaluation.trainers import trainer_named
-from dgdd_cli.evaluation.trainers.check import check_depth, check_domains, check_labels
+from dgdd_cli.evaluation.trainers.check import check_domains, check_labels, check_network
 from dgdd_cli.evaluation.trainings import trainings
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import DRAWN, Backbone, blueprint, foreign_weights, normalised_by
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.estimate import sentence
 from dgdd_cli.runtime.precision import check_precision, computing_in
@@ -40,6 +40,7 @@ class Result:
     target: str
     scores: tuple[Score, ...]
     steps: int
+    weights: str  # where those of the network came from before it was trained
     cached: int = 0
 
 
@@ -85,10 +86,12 @@ def compare(
             how = choose_repeats(network, protocol, device, repeats, image_size=image_size)
             jobs.append(_Job(contestant, network, how, found, len(found), missing))
 
-    def scores_of(job: _Job, repeat: int, network: Network) -> dict[str, Score]:
+    def scores_of(job: _Job, repeat: int, network: Backbone) -> dict[str, Score]:
         scores = {}
         for target, dataset in targets.items():
-            probabilities = predict(network, tests[target], protocol, job.contestant.normalisation)
+            probabilities = predict(
+                network, tests[target], protocol, normalised_by(network, job.contestant.normalisation)
+            )
             if not bool(torch.isfinite(probabilities).all()):
                 raise DgddError(
                     f"training {job.network} on {job.contestant.name} diverged (repeat {repeat + 1})",
@@ -135,6 +138,7 @@ def compare(
             target,
             tuple(job.found[repeat][target] for repeat in range(repeats)),
             steps_of(job.contestant.epochs, job.contestant.pace, protocol),
+            foreign_weights(job.network, image_size=image_size) or DRAWN,
             job.cached,
         )
         for job in jobs
@@ -171,5 +175,6 @@ def check_trainable(
         for own in map(contestant.draw, range(1 if contestant.kind == "bundle" else needed)):
             check_labels(name, trainer, contestant.name, own.labels)
             check_domains(name, trainer, contestant.name, own.domains)
+    image_size = contestants[0].draw(0).images.image_size
     for network in networks:
-        check_depth(name, trainer, network, contestants[0].draw(0).images.image_size)
+        check_network(name, trainer, network, blueprint(network, image_size=image_size), image_size)

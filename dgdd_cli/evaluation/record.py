@@ -103,6 +103,7 @@ def record(
         "setting": seen.setting,
         "seen": seen.document(),
         "network": result.network,
+        "weights": result.weights,
         "test_images": len(target.dataset),
         "repeats": len(result.scores),
         "cached_repeats": result.cached,

@@ -15,10 +15,11 @@ from dgdd_cli.evaluation.groups import TargetGroups
 from dgdd_cli.evaluation.metrics import Score
 from dgdd_cli.evaluation.score_file import TargetFacts, read_score, write_score
 from dgdd_cli.evaluation.targets import Target
+from dgdd_cli.networks import foreign_weights
 from dgdd_cli.runtime.software import software
 from dgdd_cli.storage.cache import Cache, Key
 
-EVALUATOR = 3  # to be raised whenever the same choices and facts train to other scores
+EVALUATOR = 4  # to be raised whenever the same choices and facts train to other scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class ScoreCache:
             "mean": list(contestant.normalisation.mean),
             "std": list(contestant.normalisation.std),
             "network": network,
+            **(
+                {"weights": weights}
+                if (weights := foreign_weights(network, image_size=self.choices["image_size"]))
+                else {}
+            ),
             "repeat": repeat,
         }
         facts = {**self.facts, **own.facts, "source": contestant.source}

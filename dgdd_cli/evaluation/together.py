@@ -17,7 +17,7 @@ from dgdd_cli.evaluation.feed import Chance, epoch, pool_of
 from dgdd_cli.evaluation.train import descend, on, put
 from dgdd_cli.evaluation.trainers import Trainer, trainer_named, trainer_of
 from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone, blueprint
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet
 from dgdd_cli.networks.footprint import footprint
@@ -39,10 +39,13 @@ def choose_repeats(network: str, protocol: Protocol, device: torch.device, repea
     """Together on CUDA, where many small networks share each kernel; one by one where they cannot or need not."""
     if repeats == 1:
         return Repeats("one by one", "there is one repeat")
-    if network != "convnet":
+    form = blueprint(network, image_size=image_size, width=protocol.width)
+    if form.batch_normalised:
         return Repeats(
             "one by one", f"{network} has batch normalisation, whose running statistics belong to one network"
         )
+    if not isinstance(form, ConvNet):
+        return Repeats("one by one", f"{network} has no form in which several are passed at once")
     if (why := trainer_named(protocol.trainer).alone) is not None:
         return Repeats("one by one", why)
     if device.type != "cuda":
@@ -56,7 +59,7 @@ def choose_repeats(network: str, protocol: Protocol, device: torch.device, repea
 
 
 def train_together(
-    networks: Sequence[Network],
+    networks: Sequence[Backbone],
     sets: Sequence[TrainingSet],
     protocol: Protocol,
     normalisation: Normalisation,

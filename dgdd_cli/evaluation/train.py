@@ -18,14 +18,14 @@ from dgdd_cli.evaluation.contestant import TrainingSet
 from dgdd_cli.evaluation.feed import Chance, epoch, parts, pool_of, send, statistics_on
 from dgdd_cli.evaluation.trainers import trainer_of
 from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters
-from dgdd_cli.networks import Network, images_at_once
+from dgdd_cli.networks import Backbone, images_at_once
 from dgdd_cli.synthesis.pixels import normalise, to_unit
 
 Loss = Callable[[Batch, Tensor], tuple[Tensor, Tensor]]  # of a batch and a state: a loss and the new state
 
 
 def train(
-    network: Network,
+    network: Backbone,
     training: TrainingSet,
     protocol: Protocol,
     normalisation: Normalisation,
@@ -35,7 +35,7 @@ def train(
     epochs: int,
     pace: int | None = None,
     tick: Callable[[int], None] | None = None,
-) -> Network:
+) -> Backbone:
     """Train `network` on a set that lies on its device, and return it.
 
     Each batch is augmented by one operation of the protocol's strategy with numbers of its own for every image. The
@@ -118,14 +118,14 @@ def on(device: torch.device, parameters: Parameters) -> Parameters:
 
 
 @torch.no_grad()
-def put(parameters: Parameters, network: Network) -> None:
+def put(parameters: Parameters, network: Backbone) -> None:
     """Copy parameters of these names into the network."""
     for name, parameter in network.named_parameters():
         parameter.copy_(parameters[name])
 
 
 @torch.no_grad()
-def predict(network: Network, images: Pixels, protocol: Protocol, normalisation: Normalisation) -> Tensor:
+def predict(network: Backbone, images: Pixels, protocol: Protocol, normalisation: Normalisation) -> Tensor:
     """Class probabilities float32 (N, C) of all images, in evaluation mode, on the CPU."""
     device = next(network.parameters()).device
     network.eval()

@@ -9,7 +9,7 @@ from dgdd_cli.evaluation.contestant import Contestant, TrainingSet
 from dgdd_cli.evaluation.feed import Chance
 from dgdd_cli.evaluation.together import Repeats, train_together
 from dgdd_cli.evaluation.train import train
-from dgdd_cli.networks import Network, build
+from dgdd_cli.networks import Backbone, build, normalised_by
 from dgdd_cli.runtime.context import Context
 
 
@@ -23,7 +23,7 @@ def trainings(
     *,
     num_classes: int,
     tick: Callable[[int], None],
-) -> Iterator[tuple[int, Network]]:
+) -> Iterator[tuple[int, Backbone]]:
     """Each repeat with its trained network. `tick` hears of the images that were seen, by epochs.
 
     Repeat r starts from weights, batches and augmentations that depend on the seed, the network and r alone.
@@ -43,6 +43,7 @@ def trainings(
             ).to(context.device)
             for repeat in part
         ]
+        normalisation = normalised_by(networks[0], contestant.normalisation)
         chances = [
             Chance(*(context.stream("evaluation", name, repeat, use) for use in ("training", "trainer")))
             for repeat in part
@@ -56,7 +57,7 @@ def trainings(
                 networks,
                 list(sets.values()),
                 protocol,
-                contestant.normalisation,
+                normalisation,
                 chances,
                 num_domains=len(contestant.sources),
                 epochs=contestant.epochs,
@@ -69,7 +70,7 @@ def trainings(
                 networks[0],
                 sets[keys[0]],
                 protocol,
-                contestant.normalisation,
+                normalisation,
                 chances[0],
                 num_domains=len(contestant.sources),
                 epochs=contestant.epochs,

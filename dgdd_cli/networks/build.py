@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dgdd_cli.errors import UnknownName, UsageError
-from dgdd_cli.networks.backbone import Backbone, Builder
+from dgdd_cli.networks.backbone import DRAWN, Backbone, Builder
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.resnet import ResNet18
 
@@ -36,3 +36,12 @@ def blueprint(name: str, *, num_classes: int = 1, image_size: int, width: int = 
             hint=f"--image-size {network.input_size}",
         )
     return network
+
+
+def foreign_weights(name: str, *, image_size: int) -> str | None:
+    """Where the weights of the network `name` come from: what its backbone says, or None where they are drawn.
+
+    Whatever is kept or compared by what a network makes of images holds this too.
+    """
+    identity = blueprint(name, image_size=image_size).identity
+    return None if identity == DRAWN else identity

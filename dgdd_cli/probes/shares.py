@@ -13,6 +13,7 @@ from dgdd_cli.config import Probes
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.data.held import resident
 from dgdd_cli.data.images import Images
+from dgdd_cli.networks import foreign_weights
 from dgdd_cli.probes.bank import Share
 from dgdd_cli.probes.subsets import rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, View, image_features, subset_features
@@ -52,6 +53,8 @@ def shares_of(
         "std": list(normalisation.std),
         "seed": context.seed,
     }
+    if weights := foreign_weights(settings.network, image_size=source.image_size):
+        common["weights"] = weights
     rounding, fingerprints = list(arithmetic(device, settings.precision)), source.domain_fingerprints()
 
     def share(what: str, rows: Tensor, partition: Partition, draw: tuple[str, ...], choices: Any, of: Any) -> Share:

@@ -47,7 +47,7 @@ def scores(*accuracies: float) -> tuple[Score, ...]:
 
 def recorded(entry: Contestant, dataset, values: tuple[Score, ...], name: str = "cyan", corruption=None) -> dict:
     target = Target(name, dataset, "the fingerprint", corruption)
-    return record(Result(entry, "convnet", target.key, values, steps=2), target, tail=0.1)
+    return record(Result(entry, "convnet", target.key, values, steps=2, weights="drawn"), target, tail=0.1)
 
 
 def test_contestants_with_the_same_images_get_the_same_scores(shapes):

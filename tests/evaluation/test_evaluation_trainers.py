@@ -14,11 +14,11 @@ from dgdd_cli.config import Protocol
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.trainers import TRAINERS, protocol_of, trainer_named, trainer_of
 from dgdd_cli.evaluation.trainers.beta import beta_draws
-from dgdd_cli.evaluation.trainers.check import check_depth, check_domains, check_labels
+from dgdd_cli.evaluation.trainers.check import check_domains, check_labels, check_network
 from dgdd_cli.evaluation.trainers.coral import coral_penalty
 from dgdd_cli.evaluation.trainers.mixstyle import early_inputs, mix_style
 from dgdd_cli.evaluation.trainers.trainer import Batch
-from dgdd_cli.networks import build
+from dgdd_cli.networks import blueprint, build
 from dgdd_cli.synthesis.labels import Labels
 
 
@@ -192,13 +192,18 @@ def test_mixstyle_spares_the_last_block():
     assert [len(early_inputs(network_of(size=size))) for size in (8, 16, 32, 64)] == [0, 1, 2, 2]
     network = network_of(size=16)
     assert early_inputs(network)[0] is network.entrances[1]
+
+    def check(trainer: str, network: str, size: int, **over: int) -> None:
+        form = blueprint(network, image_size=size)
+        check_network(trainer, replace(TRAINERS[trainer], **over), network, form, size)
+
     with pytest.raises(UsageError, match="one block only"):
-        check_depth("mixstyle", TRAINERS["mixstyle"], "convnet", 8)
-    check_depth("mixstyle", TRAINERS["mixstyle"], "convnet", 16)
-    check_depth("mixstyle", TRAINERS["mixstyle"], "resnet18", 8)
-    check_depth("erm", TRAINERS["erm"], "convnet", 8)
+        check("mixstyle", "convnet", 8)
+    check("mixstyle", "convnet", 16)
+    check("mixstyle", "resnet18", 8)
+    check("erm", "convnet", 8)
     with pytest.raises(UsageError, match="a convnet at 16 px has 2 blocks only"):
-        check_depth("deep", replace(TRAINERS["erm"], min_depth=3), "convnet", 16)
+        check("erm", "convnet", 16, min_depth=3)
 
 
 def test_how_often_mixstyle_acts():

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.trainers.trainer import Trainer
-from dgdd_cli.networks import blueprint
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.text import plural
 
@@ -30,9 +30,15 @@ def check_labels(name: str, trainer: Trainer, training_set: str, labels: Labels)
         )
 
 
-def check_depth(name: str, trainer: Trainer, network: str, image_size: int) -> None:
-    """Raise UsageError where a network has fewer blocks, at images of this size, than the trainer needs."""
-    if (depth := len(blueprint(network, image_size=image_size).depths)) < trainer.min_depth:
+def check_network(name: str, trainer: Trainer, network: str, backbone: Backbone, image_size: int) -> None:
+    """Raise UsageError for a network that may not be trained, whose blocks the trainer cannot act between, or that has
+    fewer of them at images of this size than it needs."""
+    if not backbone.trainable:
+        raise UsageError(
+            f"evaluate trains its students, and {network} may not be trained", hint="--network convnet, or resnet18"
+        )
+    trainer.check(backbone)
+    if (depth := len(backbone.depths)) < trainer.min_depth:
         count = "one block" if depth == 1 else plural(depth, "block")
         raise UsageError(
             f"the trainer {name!r} acts after the early blocks, and a {network} at {image_size} px has {count} only",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dgdd_cli.config.settings import Positive, Settings
 from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import label_losses
 
 
@@ -23,7 +23,7 @@ def start(domains: Tensor, num_domains: int) -> Tensor:
 
 
 def coral_loss(
-    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Coral
+    network: Backbone, batch: Batch, own: Parameters, state: Tensor, settings: Coral
 ) -> tuple[Tensor, Tensor]:
     """L = mean ℓ + w · mean over pairs of domains of (mean (μ_i − μ_j)² + mean (C_i − C_j)²), μ and C of the features.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from dgdd_cli.config.settings import Settings
 from dgdd_cli.core import cvar
 from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import label_losses
 
 
@@ -20,7 +20,7 @@ class Cvar(Settings):
     tail: Annotated[float, Field(gt=0, le=1)] = 0.2
 
 
-def cvar_loss(network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Cvar) -> tuple[Tensor, Tensor]:
+def cvar_loss(network: Backbone, batch: Batch, own: Parameters, state: Tensor, settings: Cvar) -> tuple[Tensor, Tensor]:
     """L = CVaR_α(ℓ(f(x_i), y_i)), the mean over the worst share α = `tail` of the batch (Levy et al. 2020)."""
     return cvar(label_losses(network(batch.images), batch.labels), settings.tail), state
 

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import label_losses
 
 
-def erm_loss(network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Any) -> tuple[Tensor, Tensor]:
+def erm_loss(network: Backbone, batch: Batch, own: Parameters, state: Tensor, settings: Any) -> tuple[Tensor, Tensor]:
     """L = mean_i ℓ(f(x_i), y_i), the cross-entropy for hard labels."""
     return label_losses(network(batch.images), batch.labels).mean(), state
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dgdd_cli.config.settings import Positive, Settings
 from dgdd_cli.evaluation.trainers.trainer import Batch, Parameters, Trainer
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import label_losses
 
 
@@ -25,7 +25,7 @@ def start(domains: Tensor, num_domains: int) -> Tensor:
 
 
 def groupdro_loss(
-    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: GroupDro
+    network: Backbone, batch: Batch, own: Parameters, state: Tensor, settings: GroupDro
 ) -> tuple[Tensor, Tensor]:
     """L = Σ_g q_g ℓ_g after q_g ← q_g exp(η ℓ_g) / Σ_h, with ℓ_g the mean loss of group g in the batch.
 

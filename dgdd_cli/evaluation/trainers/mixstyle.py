@@ -14,7 +14,7 @@ from dgdd_cli.config.settings import Settings
 from dgdd_cli.errors import UsageError
 from dgdd_cli.evaluation.trainers.beta import beta_draws
 from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters, Trainer
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.networks.convnet import ConvNet
 from dgdd_cli.networks.folded import FoldedConvNet
 from dgdd_cli.networks.resnet import ResNet18
@@ -31,7 +31,7 @@ class MixStyle(Settings):
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-def early_inputs(network: Network | FoldedConvNet) -> list[nn.Module]:
+def early_inputs(network: Backbone | FoldedConvNet) -> list[nn.Module]:
     """The modules whose input is mixed: those after the first two blocks, the last block's output left as it is."""
     if isinstance(network, FoldedConvNet):
         return list(network.blocks[1 : 1 + PLACES])
@@ -64,7 +64,7 @@ def mix_style(maps: Tensor, share: Tensor, order: Tensor) -> Tensor:
 
 
 def mixstyle_loss(
-    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: MixStyle
+    network: Backbone, batch: Batch, own: Parameters, state: Tensor, settings: MixStyle
 ) -> tuple[Tensor, Tensor]:
     """The mean loss, styles mixed at the early places that act."""
     with _mixing(network, batch.draws):
@@ -72,7 +72,7 @@ def mixstyle_loss(
 
 
 @contextmanager
-def _mixing(network: Network, draws: Draws) -> Iterator[None]:
+def _mixing(network: Backbone, draws: Draws) -> Iterator[None]:
     acts, shares, orders = draws
 
     def at(place: int) -> Any:
@@ -90,4 +90,4 @@ def _mixing(network: Network, draws: Draws) -> Iterator[None]:
             handle.remove()
 
 
-MIXSTYLE = Trainer(mixstyle_loss, settings=MixStyle, draw=draw, min_depth=2)
+MIXSTYLE = Trainer(mixstyle_loss, settings=MixStyle, draw=draw, check=early_inputs, min_depth=2)

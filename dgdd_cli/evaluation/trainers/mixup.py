@@ -11,7 +11,7 @@ from torch import Tensor
 from dgdd_cli.config.settings import Settings
 from dgdd_cli.evaluation.trainers.beta import beta_draws
 from dgdd_cli.evaluation.trainers.trainer import Batch, Draws, Parameters, Trainer
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import label_losses
 
 
@@ -27,7 +27,7 @@ def draw(count: int, settings: Mixup, generator: torch.Generator) -> Draws:
 
 
 def mixup_loss(
-    network: Network, batch: Batch, own: Parameters, state: Tensor, settings: Mixup
+    network: Backbone, batch: Batch, own: Parameters, state: Tensor, settings: Mixup
 ) -> tuple[Tensor, Tensor]:
     """L = mean λ ℓ(f(x̃), y) + (1 − λ) ℓ(f(x̃), y_π) on x̃ = λ x + (1 − λ) x_π."""
     images, labels, _, (share, order) = batch

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config.settings import Settings
-from dgdd_cli.networks import Network
+from dgdd_cli.networks import Backbone
 from dgdd_cli.synthesis.labels import Kind, Labels
 
 Draws = tuple[Tensor, ...]
@@ -49,7 +49,11 @@ def stateless(domains: Tensor, num_domains: int) -> Tensor:
     return torch.empty(0)
 
 
-def no_parameters(network: Network, settings: Any, generator: torch.Generator) -> Parameters:
+def any_network(network: Backbone) -> None:
+    """The check of a trainer that acts on every network."""
+
+
+def no_parameters(network: Backbone, settings: Any, generator: torch.Generator) -> Parameters:
     """The parameters of a trainer that has none beside the network's."""
     return {}
 
@@ -79,14 +83,15 @@ class Trainer:
     each parameter is (R, ...) and `lead` is 1: what is summed over parameters is summed from that dimension on.
     """
 
-    loss: Callable[[Network, Batch, Parameters, Tensor, Any], tuple[Tensor, Tensor]]
+    loss: Callable[[Backbone, Batch, Parameters, Tensor, Any], tuple[Tensor, Tensor]]
     settings: type[Settings] | None = None
     draw: Callable[[int, Any, torch.Generator], Draws] = draws_nothing
     start: Callable[[Tensor, int], Tensor] = stateless
-    parameters: Callable[[Network, Any, torch.Generator], Parameters] = no_parameters
+    parameters: Callable[[Backbone, Any, torch.Generator], Parameters] = no_parameters
     step: Callable[[Compute, Sequence[Tensor], torch.optim.Optimizer, int, Any], Tensor] = gradient_step
     end: End | None = None
     needs_domains: bool = False
+    check: Callable[[Backbone], object] = any_network  # raises UsageError for a network that the loss cannot act on
     min_depth: int = 1  # blocks of the network, where the loss acts between some
     labels: tuple[Kind, ...] = ("hard", "probability", "regression")  # the kinds that it can use
     alone: str | None = None  # why several trainings cannot be mapped over; None where they can
