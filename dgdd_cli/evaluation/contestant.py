@@ -12,7 +12,7 @@ from torch import Tensor
 from dgdd_cli.data.dataset import Normalisation
 from dgdd_cli.data.held import Held, resident
 from dgdd_cli.data.images import Images, Pixels
-from dgdd_cli.synthesis.labels import Labels
+from dgdd_cli.synthesis.labels import Kind, Labels
 
 
 class TrainingSet(NamedTuple):
@@ -58,6 +58,7 @@ class Contestant:
     pace: int
     draw: Callable[[int], TrainingSet]
     fixed: bool = False
+    label_kind: Kind = "hard"
     bundle_id: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None

@@ -58,6 +58,7 @@ def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
         pace=len(bundle) if protocol.pace == "stored" else len(bundle.images),
         draw=lambda repeat: own,
         fixed=True,
+        label_kind=labels.kind,
         bundle_id=manifest.id,
         fingerprints=manifest.source.domain_fingerprints,
     )

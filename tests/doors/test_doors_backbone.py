@@ -124,7 +124,7 @@ def test_a_student_is_trained_and_tested_on_its_own_normalisation(shapes_folder,
     capsys.readouterr()
     assert evaluated(bundle, shapes_folder, "--set", "augment=none") == 0
     (row,) = json.loads(capsys.readouterr().out)["results"]
-    assert row["weights"] == "drawn"
+    assert row["network_weights"] == "drawn"
     assert len([mean for mean in means if mean > 100]) >= 2  # a batch, and the test; estimates pass noise
     assert means[-1] > 100
 
@@ -137,7 +137,7 @@ def test_scores_of_other_weights_are_others(shapes_folder, tmp_path, monkeypatch
         monkeypatch.setattr(Shuffled, "identity", identity)
         assert evaluated(bundle, shapes_folder, "--baseline", "random") == 0
         rows = json.loads(capsys.readouterr().out)["results"]
-        assert [row["weights"] for row in rows] == [identity] * 2
+        assert [row["network_weights"] for row in rows] == [identity] * 2
         assert rows[1]["cached_repeats"] == cached
 
 

@@ -65,6 +65,7 @@ def test_a_student_learns_them(bundle, shapes_folder, capsys, kind):
     assert found["accuracy"]["mean"] > 0.6
     assert found["loss_cvar"]["mean"] != hard["loss_cvar"]["mean"]
     assert found["training_images"] == hard["training_images"] == 12
+    assert (found["label_kind"], hard["label_kind"]) == (kind, "hard")
 
 
 def test_one_hot_probabilities_score_as_classes_do(bundle, shapes_folder, capsys):
