@@ -189,7 +189,7 @@ def _none_of_the_classes(domain: str, folders: Mapping[str, Path], entry: Catalo
     path = next(iter(folders.values()))
     root = path.parent.parent
     if any(is_folder(e) for e in entries(path)):
-        cure = links(root, path.name)
+        cure = links(root, path)
     else:
         cure = f"the classes are called {listed(entry.class_names, 8)}"
     return DataError(

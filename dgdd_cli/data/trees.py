@@ -23,7 +23,7 @@ def level_too_many(root: Path, folder: Path) -> DataError:
     above = _is_split(folder.parent) and not _is_split(folder)  # <split>/<domain>/<class>/<image>
     beside = [name for name in _folders(root if above else folder.parent) if not above or _is_split(root / name)]
     each = "" if len(beside) < 2 else f", and {listed(beside)} each make a set of their own"
-    cure = f"give one of them: {typeable(folder.parent)}" if above else links(root, folder.name)
+    cure = f"give one of them: {typeable(folder.parent)}" if above else links(root, folder)
     return DataError(
         f"{folder} holds folders ({listed(_folders(folder))}) instead of images: a level too many{each}",
         hint="\n".join([*trees(root, folder), cure]),
@@ -74,8 +74,10 @@ def _example(root: Path, depth: int = 6) -> str:
     return str(folder)
 
 
-def links(root: Path, between: str) -> str:
-    """The command that makes a set of links without the folder `between` domain and class."""
+def links(root: Path, folder: Path) -> str:
+    """The command that makes a set of links without a folder between domain and class: of splits the training one."""
+    train = next((name for name in _folders(folder.parent) if name.casefold() == "train"), folder.name)
+    between = train if _is_split(folder) else folder.name
     names = [name for name in _folders(root) if (root / name / between).is_dir()]
     loop = " ".join(shlex.quote(name) for name in names)
     link = f'ln -s {_quoted(root)}/"$d"/{shlex.quote(between)} SET/"$d"'

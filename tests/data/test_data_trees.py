@@ -29,7 +29,7 @@ def typed(hint: list[str], folder: Path) -> None:
     subprocess.run(hint[-1].split(", then")[0], shell=True, check=True, cwd=folder)
 
 
-@pytest.mark.parametrize("inner", [("train", "val"), ("images",)])
+@pytest.mark.parametrize("inner", [("train", "val"), ("crossval", "train"), ("images",)])
 def test_a_level_between_domain_and_class_in_an_own_folder(tmp_path: Path, inner: tuple[str, ...]) -> None:
     root = splits(tmp_path / "my set", ("mnist", "svhn"), inner, ("0", "1"))
     with pytest.raises(DataError, match="instead of images: a level too many") as caught:
@@ -38,8 +38,9 @@ def test_a_level_between_domain_and_class_in_an_own_folder(tmp_path: Path, inner
     assert hint[0] == f"found:  {root}/mnist/{inner[0]}/0/0.png"
     assert hint[1] == f"wanted: {root}/<domain>/<class>/<image>"
     assert "move the images" not in str(caught.value.hint)
-    assert ("'train', 'val'" in caught.value.message) == (inner == ("train", "val"))
+    assert (f"'{inner[0]}', '{inner[-1]}' each" in caught.value.message) == (len(inner) > 1)
     typed(hint, tmp_path)
+    assert (tmp_path / "SET" / "mnist").resolve().name == ("train" if "train" in inner else inner[0])
     dataset = load_dataset(tmp_path / "SET", image_size=8)
     assert dataset.domain_names == ("mnist", "svhn")
     assert len(dataset) == 4
