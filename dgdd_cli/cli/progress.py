@@ -3,73 +3,53 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from dgdd_cli.cli.text import plain
 from dgdd_cli.progress import Progress
 
 Clock = Callable[[], float]
+PERIOD = 3600  # seconds that a rate is taken over; rich leaves the first unit out, and with it a slow start
 
 
-class Meter:
-    """Units per second over the latest half of a stage, so that a slow start does not spoil the forecast.
+class _Pace(ProgressColumn):
+    """Rate, time left and figures in words; what is unknown is left out."""
 
-    The first report only sets the origin: a resumed stage that begins at unit 900 is not taken for a fast one.
-    """
+    def render(self, task: Task) -> Text:
+        return Text(pace(task))
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._start = 0.0
-        self._samples: deque[tuple[float, int]] = deque()
 
-    def add(self, done: int) -> None:
-        """Record that `done` units are complete now."""
-        now = self._clock()
-        if not self._samples:
-            self._start = now
-        self._samples.append((now, done))
-        half = self._start + (now - self._start) / 2
-        while len(self._samples) > 2 and self._samples[1][0] <= half:
-            self._samples.popleft()
-
-    def rate(self) -> float | None:
-        """Units per second, or None while there is nothing to divide."""
-        if len(self._samples) < 2:
-            return None
-        (earlier, before), (later, after) = self._samples[0], self._samples[-1]
-        return (after - before) / (later - earlier) if later > earlier and after > before else None
-
-    def describe(self, total: int, figures: Mapping[str, float] | None) -> str:
-        """Rate, time left and figures in words; what is unknown is left out."""
-        rate, parts = self.rate(), []
-        if rate:
-            parts.append(f"{rate:.3g} it/s" if rate < 100 else f"{rate:.0f} it/s")
-            left = total - self._samples[-1][1]
-            parts += [f"ETA {_clock_face(left / rate)}"] if left > 0 else []
-        parts += [f"{plain(name)} {value:.4g}" for name, value in (figures or {}).items()]
-        return "  ".join(parts)
+def pace(task: Task) -> str:
+    """Units per second, time left and figures of a task; a resumed one that begins at unit 900 is not fast."""
+    said, rate, left = [], task.speed, task.time_remaining
+    if rate:
+        said.append(f"{rate:.3g} it/s" if rate < 100 else f"{rate:.0f} it/s")
+        said += [f"ETA {timedelta(seconds=round(left))}"] if left else []
+    figures: Mapping[str, float] = task.fields.get("figures") or {}
+    return "  ".join([*said, *(f"{plain(name)} {value:.4g}" for name, value in figures.items())])
 
 
 def plain_lines(write: Callable[[str], None], clock: Clock = time.monotonic) -> Progress:
     """Report by writing one line whenever a stage has passed another tenth."""
-    current, meter, written = "", Meter(clock), 0
+    stages = Bar(disable=True, get_time=clock, speed_estimate_period=PERIOD)
+    current, written = None, 0
 
     def report(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
-        nonlocal current, meter, written
+        nonlocal current, written
         tenth = 10 * done // total if total > 0 else 10
-        if stage != current:
-            current, meter, written = stage, Meter(clock), 0
-        meter.add(done)
+        current, fresh = _staged(stages, current, stage, done, total, figures)
+        written = 0 if fresh else written
         if tenth > written:
             written = tenth
             share = 100 * done // total if total > 0 else 100
-            write(f"{stage}  {share:3d} %  {done}/{total}  {meter.describe(total, figures)}".rstrip())
+            write(f"{stage}  {share:3d} %  {done}/{total}  {pace(stages.tasks[0])}".rstrip())
 
     return report
 
@@ -77,29 +57,26 @@ def plain_lines(write: Callable[[str], None], clock: Clock = time.monotonic) -> 
 @contextmanager
 def bar(console: Console, clock: Clock = time.monotonic) -> Iterator[Progress]:
     """Report in one bar that is redrawn in place; each new stage takes the place of the one before."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[said]}", markup=False),
-    )
-    with Bar(*columns, console=console, redirect_stdout=False) as live:
-        current, meter, task = "", Meter(clock), None
+    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(), _Pace()
+    live = Bar(*columns, console=console, redirect_stdout=False, get_time=clock, speed_estimate_period=PERIOD)
+    with live:
+        current = None
 
         def report(stage: str, done: int, total: int, figures: Mapping[str, float] | None = None) -> None:
-            nonlocal current, meter, task
-            if task is None or stage != current:
-                if task is not None:
-                    live.remove_task(task)
-                current, meter, task = stage, Meter(clock), live.add_task(plain(stage), total=total, said="")
-            meter.add(done)
-            said = f"{done}/{total}  {meter.describe(total, figures)}".rstrip()
-            live.update(task, completed=done, total=total, said=said)
+            nonlocal current
+            current, _ = _staged(live, current, stage, done, total, figures)
 
         yield report
 
 
-def _clock_face(seconds: float) -> str:
-    """Seconds as 0:07, 12:30 or 1:02:03."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+def _staged(
+    bar: Bar, current: str | None, stage: str, done: int, total: int, figures: Mapping[str, float] | None
+) -> tuple[str, bool]:
+    """Bring the one task of a bar up to date, a new one for a new stage; the stage, and whether it is new."""
+    if fresh := stage != current:
+        for task in list(bar.task_ids):
+            bar.remove_task(task)
+        bar.add_task(plain(stage), total=total, completed=done, figures=figures)
+    else:
+        bar.update(bar.task_ids[0], completed=done, total=total, figures=figures)
+    return stage, fresh
