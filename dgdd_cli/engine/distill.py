@@ -18,8 +18,8 @@ from dgdd_cli.methods import method_of
 from dgdd_cli.methods.begin import begun, check_tensors, initial_state
 from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.methods.estimate import announce
+from dgdd_cli.methods.group_cells import group_cells_of
 from dgdd_cli.methods.memory import sizes_of
-from dgdd_cli.methods.risk_parts import risk_parts
 from dgdd_cli.methods.state import Descent, State
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
@@ -79,12 +79,14 @@ def distill(
         state = state or initial_state(context, source, recipe, ipc=ipc)
         state = state.to(context.device)
         check_tensors(state, coding.encode(to_unit(source.at(torch.arange(min(len(source), coding.factor**2))))))
-        parts = risk_parts(source, groups).to(context.device) if groups else None
-        sizes = sizes_of(source, ipc=ipc, parts=parts.partition.count if parts else 0, tiles=coding.factor**2)
+        group_cells = group_cells_of(source, groups).to(context.device) if groups else None
+        sizes = sizes_of(
+            source, ipc=ipc, group_cells=group_cells.partition.count if group_cells else 0, tiles=coding.factor**2
+        )
         announce(context, recipe, sizes, done=state.step)
         if recipe.matching and recipe.probes and recipe.optimiser:
             try:
-                steps = method_of(recipe.matching).steps(context, source, recipe, state, parts)
+                steps = method_of(recipe.matching).steps(context, source, recipe, state, group_cells)
                 context.ranks.wait()
             except KeyboardInterrupt as interrupt:
                 raise Interrupted(

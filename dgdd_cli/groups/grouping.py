@@ -46,7 +46,7 @@ class Grouping:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
+class _Subset:
     """Images that are grouped together: all, or those of one class."""
 
     label: int | None
@@ -56,7 +56,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """The groups of one part; `missing` groups could not be formed, `given_up` had under `minimum` images."""
+    """The groups of one subset; `missing` groups could not be formed, `given_up` had under `minimum` images."""
 
     assignments: Tensor  # (n,) int64
     centroids: Tensor  # (K, F)
@@ -87,40 +87,40 @@ def group_dataset(
         raise UsageError(f"the smallest group cannot have {plural(minimum, 'image')}", hint="--minimum 5")
     if len(dataset) == 0:
         raise DataError(f"{dataset.name} has no images to group")
-    parts = _parts(dataset, per)
+    subsets = _subsets(dataset, per)
     if groups != "auto":
-        _check_number(groups, parts)
+        _check_number(groups, subsets)
     vectors = features_of(context, dataset, features)
 
-    numbers = [_candidates(groups, len(part.rows)) for part in parts]
+    numbers = [_candidates(groups, len(subset.rows)) for subset in subsets]
     ticks, total = itertools.count(1), sum(map(len, numbers))
     context.progress("grouping", 0, total)
     found = [
         _cluster(
             context,
-            vectors[part.rows],
+            vectors[subset.rows],
             own,
-            part,
-            minimum if isinstance(minimum, int) else minimum(len(part.rows)),
+            subset,
+            minimum if isinstance(minimum, int) else minimum(len(subset.rows)),
             lambda: context.progress("grouping", next(ticks), total),
         )
-        for part, own in zip(parts, numbers, strict=True)
+        for subset, own in zip(subsets, numbers, strict=True)
     ]
     assignments = torch.empty(len(dataset), dtype=torch.int64)
     count = 0
-    for part, own in zip(parts, found, strict=True):
-        assignments[part.rows] = own.assignments + count
+    for subset, own in zip(subsets, found, strict=True):
+        assignments[subset.rows] = own.assignments + count
         count += len(own.centroids)
     return Grouping(
         assignments=assignments,
         centroids=torch.cat([own.centroids for own in found]),
-        group_classes=_classes(parts, found) if per == "class" else None,
+        group_classes=_classes(subsets, found) if per == "class" else None,
         sizes=torch.bincount(assignments, minlength=count),
         features=describe(dataset, features),
         silhouette=_weighted([(own.silhouette, len(own.assignments)) for own in found]),
         purity_class=purity(assignments, dataset.labels),
         purity_domain=purity(assignments, dataset.domains),
-        notes=tuple(_notes(dataset, parts, found, per)),
+        notes=tuple(_notes(dataset, subsets, found, per)),
     )
 
 
@@ -139,16 +139,16 @@ def _cluster(
     context: Context,
     points: Tensor,
     numbers: Sequence[int],
-    part: _Part,
+    subset: _Subset,
     minimum: int,
     tick: Callable[[], None],
 ) -> _Found:
     """The best by silhouette of K-means with each of the numbers of groups, the earlier one where two tie."""
-    rows = sample_rows(len(points), context.stream("cluster", "silhouette", part.name))
+    rows = sample_rows(len(points), context.stream("cluster", "silhouette", subset.name))
     between = distances(points[rows])
     best: _Found | None = None
     for number in numbers:
-        means = kmeans(points, number, context.stream("cluster", "kmeans", part.name, number))
+        means = kmeans(points, number, context.stream("cluster", "kmeans", subset.name, number))
         merged = merge_small(means.assignments, means.centroids, minimum)
         score = silhouette_within(between, merged.assignments[rows])
         missing = number - len(means.centroids)
@@ -164,8 +164,8 @@ def _candidates(groups: int | Literal["auto"], count: int) -> list[int]:
     return [groups] if groups != "auto" else [k for k in AUTO_RANGE if k < count] or [1]
 
 
-def _classes(parts: list[_Part], found: list[_Found]) -> Tensor:
-    labels = torch.tensor([part.label for part in parts], dtype=torch.int64)
+def _classes(subsets: list[_Subset], found: list[_Found]) -> Tensor:
+    labels = torch.tensor([subset.label for subset in subsets], dtype=torch.int64)
     return labels.repeat_interleave(torch.tensor([len(own.centroids) for own in found]))
 
 
@@ -174,18 +174,18 @@ def _weighted(scores: list[tuple[float | None, int]]) -> float | None:
     return sum(s * w for s, w in known) / sum(w for _, w in known) if known else None
 
 
-def _parts(dataset: Images, per: Per) -> list[_Part]:
+def _subsets(dataset: Images, per: Per) -> list[_Subset]:
     if per == "all":
-        return [_Part(None, "the dataset", torch.arange(len(dataset)))]
+        return [_Subset(None, "the dataset", torch.arange(len(dataset)))]
     rows = [(dataset.labels == c).nonzero().squeeze(1) for c in range(len(dataset.class_names))]
     names = [f"class {name!r}" for name in dataset.class_names]
-    return [_Part(c, name, own) for c, (name, own) in enumerate(zip(names, rows, strict=True)) if len(own)]
+    return [_Subset(c, name, own) for c, (name, own) in enumerate(zip(names, rows, strict=True)) if len(own)]
 
 
-def _check_number(groups: int, parts: list[_Part]) -> None:
+def _check_number(groups: int, subsets: list[_Subset]) -> None:
     if groups < 1:
         raise UsageError(f"{groups} groups are not possible", hint="--groups 10, or --groups auto")
-    smallest = min(parts, key=lambda part: len(part.rows))
+    smallest = min(subsets, key=lambda subset: len(subset.rows))
     if groups > len(smallest.rows):
         count = len(smallest.rows)
         raise UsageError(
@@ -194,13 +194,13 @@ def _check_number(groups: int, parts: list[_Part]) -> None:
         )
 
 
-def _notes(dataset: Images, parts: list[_Part], found: list[_Found], per: Per) -> Iterator[str]:
+def _notes(dataset: Images, subsets: list[_Subset], found: list[_Found], per: Per) -> Iterator[str]:
     if per == "class":
         for c in (dataset.counts().sum(1) == 0).nonzero().squeeze(1).tolist():
             yield f"class {dataset.class_names[c]!r} has no images and gets no group"
-    for part, own in zip(parts, found, strict=True):
+    for subset, own in zip(subsets, found, strict=True):
         if own.missing:
-            yield f"{part.name}: {plural(own.missing, 'group')} fewer, because it has too few different images"
+            yield f"{subset.name}: {plural(own.missing, 'group')} fewer, because it has too few different images"
     merged = [own for own in found if own.given_up]
     if merged:
         limits = sorted({own.minimum for own in merged})

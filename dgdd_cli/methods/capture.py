@@ -87,7 +87,7 @@ def _open(images: Tensor, probe: Probe, standing: Tensor) -> _Lane:
         network=copy.deepcopy(view.network),
         augmentation=replace(view.augmentation, uniforms=view.augmentation.uniforms.to(images.device, copy=True)),
     )
-    held = Probe(own, probe.cells.clone(), probe.parts.clone())
+    held = Probe(own, probe.cells.clone(), probe.group_cells.clone())
     return _Lane(images.detach().clone().requires_grad_(), held, standing.clone())
 
 
@@ -99,7 +99,7 @@ def _load(lane: _Lane, images: Tensor, probe: Probe, standing: Tensor) -> None:
         *zip(held.network.buffers(), probe.view.network.buffers(), strict=True),
         (held.augmentation.uniforms, probe.view.augmentation.uniforms),
         (lane.probe.cells, probe.cells),
-        (lane.probe.parts, probe.parts),
+        (lane.probe.group_cells, probe.group_cells),
         (lane.images, images),
         (lane.standing, standing),
     ]

@@ -16,8 +16,8 @@ from torch import Tensor
 from dgdd_cli.config import Matching, Risk
 from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.methods.cells import Cells
-from dgdd_cli.methods.pooling import average, risk_of_parts
-from dgdd_cli.methods.risk_parts import DomainPieces, RiskParts
+from dgdd_cli.methods.group_cells import GroupCells, SplitCells
+from dgdd_cli.methods.pooling import average, risk_of_group_cells
 from dgdd_cli.probes.source import Probe
 
 
@@ -59,66 +59,72 @@ def averaged_domains(matching: Matching, cells: Cells) -> DomainWise:
 def domains_at_risk(
     matching: Matching,
     risk: Risk,
-    parts: RiskParts,
-    pieces: DomainPieces,
+    group_cells: GroupCells,
+    split_cells: SplitCells,
     cells: Cells,
     *,
     samples: int = 0,
     kernels: str = "auto",
 ) -> DomainWise:
-    """The losses of every cell with its images weighed as the risk over groups weighs them; the probes hold `pieces`.
+    """The losses of every cell, its images weighed as the risk over groups weighs them; the probes hold split cells.
 
-    With q_p = ∂risk/∂ℓ_p of part p (class c, group g) and s_{p,d} the share of domain d in its images:
+    With q_p = ∂risk/∂ℓ_p of group cell p (class c, group g) and s_{p,d} the share of domain d in its images:
     w_{c,d} = Σ_{p in c} q_p s_{p,d} and ℓ_{c,d} = Σ_{p in c} q_p s_{p,d} ℓ(mean f(S_c), μ_{p,d}) / w_{c,d}; a cell that
     the risk gives no weight keeps its plain loss. For a linear objective the weighted sum of these gradients is that of
     the risk, Σ_p q_p ∂ℓ_p; for any other Σ_p q_p ℓ_p stands `apart`. One on `samples` takes ℓ_p from samples of the
-    whole part.
+    whole group cell.
     """
     objective = OBJECTIVES[matching.name]
-    of_part, of_piece = (objective.prepare(cells.of_class[own]) for own in (parts.classes, pieces.classes))  # P, Q
-    value = risk_of_parts(risk, parts, classes=len(cells.of_class), kernels=kernels)
+    of_group_cell, of_split_cell = (
+        objective.prepare(cells.of_class[own]) for own in (group_cells.classes, split_cells.classes)
+    )  # P, Q
+    value = risk_of_group_cells(risk, group_cells, classes=len(cells.of_class), kernels=kernels)
     classes, sources = cells.present.shape
-    cell = pieces.classes * sources + pieces.domains  # (Q,)
-    of_samples = sample_of_parts(pieces, samples).to(cell.device) if objective.samples else None  # (P, R)
+    cell = split_cells.classes * sources + split_cells.domains  # (Q,)
+    of_samples = sample_of_group_cells(split_cells, samples).to(cell.device) if objective.samples else None  # (P, R)
 
-    def over_parts(values: Tensor) -> Tensor:
-        return values.new_zeros(len(parts.classes), *values.shape[1:]).index_add(0, pieces.parts, values)
+    def over_group_cells(values: Tensor) -> Tensor:
+        return values.new_zeros(len(group_cells.classes), *values.shape[1:]).index_add(
+            0, split_cells.group_cells, values
+        )
 
     def over_cells(values: Tensor) -> Tensor:
         return values.new_zeros(classes * sources).index_add(0, cell, values)
 
-    def targets_of_parts(of_pieces: Tensor) -> Tensor:
+    def targets_of_group_cells(of_split_cells: Tensor) -> Tensor:
         if of_samples is None:
-            return over_parts(pieces.of_part[:, None] * of_pieces)
-        return of_pieces.flatten(0, 1)[of_samples]
+            return over_group_cells(split_cells.of_group_cell[:, None] * of_split_cells)
+        return of_split_cells.flatten(0, 1)[of_samples]
 
     def losses(features: Tensor, probe: Probe, standing: Tensor) -> DomainLosses:
-        of_pieces = objective.losses(features, of_piece, probe.parts)  # (Q,)
+        of_split_cells = objective.losses(features, of_split_cell, probe.group_cells)  # (Q,)
         own = features.detach() if objective.linear else features
-        of_parts = objective.losses(own, of_part, targets_of_parts(probe.parts))  # (P,)
-        at = of_parts.detach().requires_grad_()
+        of_group_cells = objective.losses(own, of_group_cell, targets_of_group_cells(probe.group_cells))  # (P,)
+        at = of_group_cells.detach().requires_grad_()
         pooled, standing = value(at, standing)
         (weights,) = torch.autograd.grad(pooled, at)
-        mass = weights[pieces.parts] * pieces.of_part
+        mass = weights[split_cells.group_cells] * split_cells.of_group_cell
         of_cell = over_cells(mass)
         heard = of_cell[cell]
-        shares = torch.where(heard > 0, mass / heard.clamp_min(torch.finfo(mass.dtype).tiny), pieces.of_cell)
-        each = over_cells(shares * of_pieces).view(classes, sources)
-        apart = None if objective.linear else torch.dot(weights, of_parts)
+        shares = torch.where(heard > 0, mass / heard.clamp_min(torch.finfo(mass.dtype).tiny), split_cells.of_cell)
+        each = over_cells(shares * of_split_cells).view(classes, sources)
+        apart = None if objective.linear else torch.dot(weights, of_group_cells)
         return DomainLosses(each, of_cell.view(classes, sources), pooled.detach(), standing, apart)
 
     return losses
 
 
-def sample_of_parts(pieces: DomainPieces, samples: int) -> Tensor:
-    """Which of the pieces' samples (Q · R) make up R samples of every part, int64 (P, R): as many of each piece as its
-    share of the part, largest remainders first."""
-    of_part, owners = pieces.of_part.cpu() * samples, pieces.parts.cpu()
+def sample_of_group_cells(split_cells: SplitCells, samples: int) -> Tensor:
+    """Which of the split cells' samples (Q · R) make up R samples of every group cell, int64 (P, R): as many of each
+    split cell as its share of the group cell, largest remainders first."""
+    of_group_cell, owners = split_cells.of_group_cell.cpu() * samples, split_cells.group_cells.cpu()
     rows = []
-    for part in range(int(owners.max()) + 1):
-        own = (owners == part).nonzero().squeeze(1)
-        counts = of_part[own].floor().long()
-        remainders = (of_part[own] - counts).argsort(descending=True, stable=True)
+    for group_cell in range(int(owners.max()) + 1):
+        own = (owners == group_cell).nonzero().squeeze(1)
+        counts = of_group_cell[own].floor().long()
+        remainders = (of_group_cell[own] - counts).argsort(descending=True, stable=True)
         counts[remainders[: samples - int(counts.sum())]] += 1
-        rows.append(torch.cat([piece * samples + torch.arange(int(n)) for piece, n in zip(own, counts, strict=True)]))
+        rows.append(
+            torch.cat([split_cell * samples + torch.arange(int(n)) for split_cell, n in zip(own, counts, strict=True)])
+        )
     return torch.stack(rows)

@@ -22,10 +22,10 @@ from dgdd_cli.data.normalisation import normalisation_of
 from dgdd_cli.errors import UsageError
 from dgdd_cli.matching.gradient import gradient_distance, matched_gradient
 from dgdd_cli.methods.decoding import Seen, decoded, owners_in, parameterisation_of
+from dgdd_cli.methods.group_cells import GroupCells
 from dgdd_cli.methods.matching_draws import MatchingDraws
 from dgdd_cli.methods.method import Method, tables
-from dgdd_cli.methods.real_batch import Clusters, cluster_strata, draw_batch, draw_representatives, strata_of
-from dgdd_cli.methods.risk_parts import RiskParts
+from dgdd_cli.methods.real_batch import Clusters, cluster_subsets, draw_batch, draw_representatives, subsets_of
 from dgdd_cli.methods.sample_risk import SampleRisk, sample_risks
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.networks import Backbone, blueprint, build, normalised_by
@@ -56,7 +56,7 @@ def gradient_matching(
     probes: Probes,
     trajectory: Trajectory,
     risk: Risk | None,
-    parts: RiskParts | None,
+    group_cells: GroupCells | None,
     normalisation: Normalisation,
 ) -> Callable[[Tensor, int, Tensor], Seen]:
     """The step (images (N, 3, H, W), number, standing) -> gradient of the summed distances of all classes.
@@ -73,14 +73,16 @@ def gradient_matching(
     mean, std = (torch.tensor(v, device=device) for v in (own.mean, own.std))
     (real,), real_labels, classes = resident([source], device), source.labels.to(device), len(source.class_names)
     synthetic_rows = labels.argsort(stable=True).view(classes, -1)  # (C, IPC)
-    strata = strata_of(source.labels, _strata(source, matching, parts), classes)
+    subsets = subsets_of(source.labels, _subset_of_each(source, matching, group_cells), classes)
     life: _Life | None = None
     clusters: Clusters | None = None
-    risks = [sample_risks(risk, parts, within_classes=within, kernels=context.kernels) for within in (True, False)]
+    risks = [
+        sample_risks(risk, group_cells, within_classes=within, kernels=context.kernels) for within in (True, False)
+    ]
     if probes.select == "kmeans":
         look = make_view(source, probes.model_copy(update={"augment": "none"}), normalisation, seed, 0, device)
-        clusters = cluster_strata(
-            strata,
+        clusters = cluster_subsets(
+            subsets,
             probes.batch,
             stream(seed, "representatives"),
             lambda rows: image_features(look, real, rows.to(device)).cpu(),
@@ -110,11 +112,13 @@ def gradient_matching(
             if trajectory.data == "synthetic":
                 rows = torch.randperm(len(labels), generator=generator)[: trajectory.batch]
             else:
-                drawn = draw_batch(strata, max(1, trajectory.batch // classes), generator)
+                drawn = draw_batch(subsets, max(1, trajectory.batch // classes), generator)
                 rows = torch.cat([of_class.rows for of_class in drawn])
             training.append((rows, draw(probes.augment, generator, rows=len(rows))))
         generator = stream(seed, "probe", index, "batch", position)
-        batches = draw_representatives(clusters, generator) if clusters else draw_batch(strata, probes.batch, generator)
+        batches = (
+            draw_representatives(clusters, generator) if clusters else draw_batch(subsets, probes.batch, generator)
+        )
         seen = [stream(seed, "probe", index, "augmentation", position, c) for c in range(classes)]
         return MatchingDraws(batches, [draw(probes.augment, own) for own in seen], training).to(device)
 
@@ -163,14 +167,16 @@ def _class_losses(network: Backbone, images: Tensor, label: int) -> Tensor:
     return F.cross_entropy(logits, torch.full((len(images),), label, device=images.device), reduction="none")
 
 
-def _strata(source: Images, matching: Matching, parts: RiskParts | None) -> Tensor:
+def _subset_of_each(source: Images, matching: Matching, group_cells: GroupCells | None) -> Tensor:
     """What the real images of a class are drawn evenly from, int64 (N,)."""
-    if parts is not None:
-        return parts.partition.ids.cpu()
+    if group_cells is not None:
+        return group_cells.partition.ids.cpu()
     return source.domains if matching.weights == "equal" else torch.zeros_like(source.domains)
 
 
-def gradient_steps(context: Context, source: Images, recipe: Recipe, state: State, parts: RiskParts | None) -> Steps:
+def gradient_steps(
+    context: Context, source: Images, recipe: Recipe, state: State, group_cells: GroupCells | None
+) -> Steps:
     """Matching of parameter gradients through networks that are trained as they go."""
     matching, probes, _ = tables(recipe)
     trajectory = recipe.trajectory
@@ -184,7 +190,7 @@ def gradient_steps(context: Context, source: Images, recipe: Recipe, state: Stat
         probes=probes,
         trajectory=trajectory,
         risk=recipe.risk,
-        parts=parts,
+        group_cells=group_cells,
         normalisation=normalisation_of(source),
     )
     return Steps(decoded(coding, gradient), resumable=lambda step: step % trajectory.length == 0)

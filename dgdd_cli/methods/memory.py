@@ -23,15 +23,15 @@ KERNELS = 6  # matrices of all pairs at a time: five bandwidths and the distance
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a run's cost depends on beside its recipe; `parts` are those of a risk, `tiles` the training images that a
-    stored one holds."""
+    """What a run's cost depends on beside its recipe; `group_cells` are those of a risk, `tiles` the training
+    images that a stored one holds."""
 
     images: int
     classes: int
     domains: int
     image_size: int
     ipc: int
-    parts: int = 0
+    group_cells: int = 0
     largest_domain: int | None = None  # images; None: not known
     tiles: int = 1
 
@@ -49,7 +49,7 @@ class Sizes:
         return 3 * self.image_size**2
 
 
-def sizes_of(source: Images, *, ipc: int, parts: int = 0, tiles: int = 1) -> Sizes:
+def sizes_of(source: Images, *, ipc: int, group_cells: int = 0, tiles: int = 1) -> Sizes:
     """The sizes of a run from a source set."""
     return Sizes(
         len(source),
@@ -57,7 +57,7 @@ def sizes_of(source: Images, *, ipc: int, parts: int = 0, tiles: int = 1) -> Siz
         len(source.domain_names),
         source.image_size,
         ipc,
-        parts,
+        group_cells,
         int(source.counts().sum(0).max()),
         tiles,
     )
@@ -97,8 +97,8 @@ def bank_bytes(recipe: Recipe, sizes: Sizes) -> int:
 
 def statistics_rows(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
     """How many features a probe holds: those of each cell and each part, or of their samples."""
-    parts = sizes.parts * (sizes.domains if recipe.surgery else 1)
-    return (sizes.classes * sizes.domains + parts) * (probes.reservoir or 1)
+    group_cells = sizes.group_cells * (sizes.domains if recipe.surgery else 1)
+    return (sizes.classes * sizes.domains + group_cells) * (probes.reservoir or 1)
 
 
 def network_bytes(probes: Probes, sizes: Sizes) -> int:
@@ -125,7 +125,7 @@ def _looking(recipe: Recipe, probes: Probes, sizes: Sizes) -> int:
     width, dtype = probes.width, compute_dtype(probes)
     peak = footprint(probes.network, image_size=sizes.image_size, width=width, dtype=dtype).peak
     seen = images_seen(recipe, probes, sizes)
-    if recipe.matching and probes.bank_size is not None and not sizes.parts:  # a bank is made domain by domain
+    if recipe.matching and probes.bank_size is not None and not sizes.group_cells:  # a bank is made domain by domain
         seen = min(seen, sizes.classes * probes.reservoir if probes.reservoir else sizes.largest_domain or seen)
     return peak * max(1, min(MOST, seen, ACTIVATIONS // peak))
 

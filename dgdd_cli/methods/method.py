@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from dgdd_cli.config import Matching, Optimiser, Probes, Recipe
 from dgdd_cli.data.images import Images
-from dgdd_cli.methods.risk_parts import RiskParts
+from dgdd_cli.methods.group_cells import GroupCells
 from dgdd_cli.methods.state import State, Steps
 from dgdd_cli.runtime.context import Context
 
-MakeSteps = Callable[[Context, Images, Recipe, State, RiskParts | None], Steps]
+MakeSteps = Callable[[Context, Images, Recipe, State, GroupCells | None], Steps]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from torch import Tensor
 from dgdd_cli.config import Matching, Risk
 from dgdd_cli.matching import OBJECTIVES
 from dgdd_cli.methods.cells import Cells
-from dgdd_cli.methods.risk_parts import RiskParts
+from dgdd_cli.methods.group_cells import GroupCells
 from dgdd_cli.probes.source import Probe
 from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk, mass
 
 Pooling = Callable[[Tensor, Probe, Tensor], tuple[Tensor, Tensor]]  # features, probe, standing -> loss, standing
-RiskOfParts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # losses (P,), standing -> loss, standing
+RiskOfGroupCells = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # losses (P,), standing -> loss, standing
 
 
 def average(matching: Matching, cells: Cells) -> Pooling:
@@ -36,35 +36,37 @@ def average(matching: Matching, cells: Cells) -> Pooling:
     return loss
 
 
-def at_risk(matching: Matching, risk: Risk, parts: RiskParts, cells: Cells, *, kernels: str = "auto") -> Pooling:
-    """The risk of ℓ(mean f(S_c), μ_{c,g}): every class answers for each of its parts, which the probes hold."""
+def at_risk(matching: Matching, risk: Risk, group_cells: GroupCells, cells: Cells, *, kernels: str = "auto") -> Pooling:
+    """The risk of ℓ(mean f(S_c), μ_{c,g}): every class answers for each of its group cells, which the probes hold."""
     objective = OBJECTIVES[matching.name]
-    of_part = objective.prepare(cells.of_class[parts.classes])  # of P parts
-    value = risk_of_parts(risk, parts, classes=len(cells.of_class), kernels=kernels)
+    of_group_cell = objective.prepare(cells.of_class[group_cells.classes])  # of P group cells
+    value = risk_of_group_cells(risk, group_cells, classes=len(cells.of_class), kernels=kernels)
 
     def loss(features: Tensor, probe: Probe, standing: Tensor) -> tuple[Tensor, Tensor]:
-        return value(objective.losses(features, of_part, probe.parts), standing)
+        return value(objective.losses(features, of_group_cell, probe.group_cells), standing)
 
     return loss
 
 
-def risk_of_parts(risk: Risk, parts: RiskParts, *, classes: int, kernels: str = "auto") -> RiskOfParts:
-    """The risk over groups of the losses (P,) of their parts, summed over classes, and the standing that it leaves.
+def risk_of_group_cells(
+    risk: Risk, group_cells: GroupCells, *, classes: int, kernels: str = "auto"
+) -> RiskOfGroupCells:
+    """The risk over groups of the losses (P,) of their cells, summed over classes, and the standing that it leaves.
 
     Groups that span classes hold the mean over their classes, so their risk counts once for each class. Group-DRO
     weighs by losses in units of their mean, so that its rate means the same for every network.
     """
-    scale = classes / parts.block_count / mass(risk.name)
+    scale = classes / group_cells.block_count / mass(risk.name)
 
     def value(losses: Tensor, standing: Tensor) -> tuple[Tensor, Tensor]:
         if risk.name == "group-dro":
-            standing = accumulate(risk, parts, in_units_of_their_mean(losses.detach()), standing)
+            standing = accumulate(risk, group_cells, in_units_of_their_mean(losses.detach()), standing)
         found = group_risk(
             losses,
-            parts.groups,
-            num_groups=len(parts.blocks),
-            blocks=parts.blocks,
-            num_blocks=parts.block_count,
+            group_cells.groups,
+            num_groups=len(group_cells.blocks),
+            blocks=group_cells.blocks,
+            num_blocks=group_cells.block_count,
             name=risk.name,
             tail=risk.tail or 1.0,
             standing=standing if risk.name == "group-dro" else None,
@@ -75,15 +77,15 @@ def risk_of_parts(risk: Risk, parts: RiskParts, *, classes: int, kernels: str = 
     return value
 
 
-def accumulate(risk: Risk, parts: RiskParts, losses: Tensor, standing: Tensor) -> Tensor:
+def accumulate(risk: Risk, group_cells: GroupCells, losses: Tensor, standing: Tensor) -> Tensor:
     """The standing weights of group-DRO after the losses (P,) of one step, (G,)."""
-    values = torch.zeros_like(standing).index_add_(0, parts.groups, losses) / parts.group_parts
+    values = torch.zeros_like(standing).index_add_(0, group_cells.groups, losses) / group_cells.cells_of_group
     return exponentiated_weights(
         standing,
         values,
-        parts.group_images,
-        blocks=parts.blocks,
-        num_blocks=parts.block_count,
+        group_cells.group_images,
+        blocks=group_cells.blocks,
+        num_blocks=group_cells.block_count,
         rate=risk.rate or 0.0,
         adjustment=risk.adjustment or 0.0,
     )
@@ -94,7 +96,7 @@ def in_units_of_their_mean(losses: Tensor) -> Tensor:
     return losses / losses.mean().clamp_min(torch.finfo(losses.dtype).tiny)
 
 
-def uniform_standing(parts: RiskParts) -> Tensor:
+def uniform_standing(group_cells: GroupCells) -> Tensor:
     """Equal weights for the groups of each block, (G,) float32."""
-    sizes = torch.bincount(parts.blocks, minlength=parts.block_count)
-    return 1 / sizes[parts.blocks].to(torch.float32)
+    sizes = torch.bincount(group_cells.blocks, minlength=group_cells.block_count)
+    return 1 / sizes[group_cells.blocks].to(torch.float32)

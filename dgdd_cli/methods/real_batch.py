@@ -1,4 +1,4 @@
-"""Batches of real images for gradient matching: of every class equally many, dealt evenly from its strata."""
+"""Batches of real images for gradient matching: of every class equally many, dealt evenly from its subsets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ClassBatch:
     weights: Tensor
 
 
-Strata = Sequence[Sequence[Tensor]]  # for each class, the rows of each stratum
+Subsets = Sequence[Sequence[Tensor]]  # for each class, the rows of each subset
 
 
-def draw_batch(strata: Strata, size: int, generator: torch.Generator) -> list[ClassBatch]:
-    """`size` random images of each class, all of them where it has fewer, dealt from its strata in turn."""
-    dealt = [torch.tensor(deal(own, size, 0, generator), dtype=torch.int64) for own in strata]
+def draw_batch(subsets: Subsets, size: int, generator: torch.Generator) -> list[ClassBatch]:
+    """`size` random images of each class, all of them where it has fewer, dealt from its subsets in turn."""
+    dealt = [torch.tensor(deal(own, size, 0, generator), dtype=torch.int64) for own in subsets]
     return [ClassBatch(rows, torch.ones(len(rows))) for rows in dealt]
 
 
@@ -41,21 +41,21 @@ class Cluster:
 Clusters = Sequence[Sequence[Cluster]]  # for each class
 
 
-def cluster_strata(
-    strata: Strata,
+def cluster_subsets(
+    subsets: Subsets,
     size: int,
     generator: torch.Generator,
     features: Callable[[Tensor], Tensor],
     progress: Progress = silent,
 ) -> Clusters:
-    """`size` K-means clusters of each class, dealt evenly to its strata and found within each.
+    """`size` K-means clusters of each class, dealt evenly to its subsets and found within each.
 
-    `features` maps rows (n,) to (n, F) on the CPU. A stratum with no more images than clusters makes each its own, so
+    `features` maps rows (n,) to (n, F) on the CPU. A subset with no more images than clusters makes each its own, so
     a class with at most `size` images gives all of them.
     """
     found: list[list[Cluster]] = []
-    for done, own in enumerate(strata):
-        progress("representatives", done, len(strata))
+    for done, own in enumerate(subsets):
+        progress("representatives", done, len(subsets))
         found.append([])
         for rows, count in zip(own, shares_of([len(rows) for rows in own], size), strict=True):
             if count == len(rows):
@@ -64,14 +64,14 @@ def cluster_strata(
                 of_row = kmeans(features(rows), count, generator, restarts=1).assignments
                 members = [rows[of_row == cluster] for cluster in range(int(of_row.max()) + 1)]
                 found[-1] += [Cluster(held, count * len(held) / len(rows)) for held in members]
-    progress("representatives", len(strata), len(strata))
+    progress("representatives", len(subsets), len(subsets))
     return found
 
 
 def draw_representatives(clusters: Clusters, generator: torch.Generator) -> list[ClassBatch]:
     """A random image of every cluster, which stands for all of it.
 
-    The weighted mean of a batch is on average that of images dealt evenly from the strata, and varies less. The images
+    The weighted mean of a batch is on average that of images dealt evenly from the subsets, and varies less. The images
     nearest to the centroids, unweighted, would be outliers above all, and the same at every step.
     """
 
@@ -82,10 +82,10 @@ def draw_representatives(clusters: Clusters, generator: torch.Generator) -> list
     return [of_class(own) for own in clusters]
 
 
-def strata_of(labels: Tensor, strata: Tensor, num_classes: int) -> list[list[Tensor]]:
-    """For each class, the rows of each of its strata that has any: labels and strata int64 (N,)."""
+def subsets_of(labels: Tensor, subsets: Tensor, num_classes: int) -> list[list[Tensor]]:
+    """For each class, the rows of each of its subsets that has any: labels and subsets int64 (N,)."""
     found = []
     for label in range(num_classes):
         rows = (labels == label).nonzero().squeeze(1)
-        found.append([rows[strata[rows] == stratum] for stratum in strata[rows].unique().tolist()])
+        found.append([rows[subsets[rows] == subset] for subset in subsets[rows].unique().tolist()])
     return found

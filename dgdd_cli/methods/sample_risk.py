@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dgdd_cli.config import Risk
-from dgdd_cli.methods.risk_parts import RiskParts
+from dgdd_cli.methods.group_cells import GroupCells
 from dgdd_cli.risk.aggregate import exponentiated_weights, group_risk, mass
 
 # losses (n,), rows of the source set int64 (n,), how much each counts float32 (n,) -> scalar
@@ -16,7 +16,7 @@ SampleRisk = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def sample_risks(
-    risk: Risk | None, parts: RiskParts | None, *, within_classes: bool, kernels: str = "auto"
+    risk: Risk | None, group_cells: GroupCells | None, *, within_classes: bool, kernels: str = "auto"
 ) -> Callable[[], SampleRisk]:
     """What begins a risk of losses (n,) of the source images `rows` (n,) by their weights, a scalar differentiable in
     the losses. Groups are counted here, once for all of them.
@@ -25,14 +25,14 @@ def sample_risks(
     otherwise over all groups (what a network is trained on). The weights of group-DRO accumulate from call to call, by
     losses in units of the mean of the call: its rate means the same for a class that is easy and one that is hard.
     """
-    if risk is None or parts is None:
+    if risk is None or group_cells is None:
         return lambda: lambda losses, rows, weights: losses @ weights / weights.sum()
     if within_classes:
-        of_image, blocks = parts.partition.ids, parts.classes
-        images = torch.bincount(parts.partition.ids, minlength=parts.partition.count)
+        of_image, blocks = group_cells.partition.ids, group_cells.classes
+        images = torch.bincount(group_cells.partition.ids, minlength=group_cells.partition.count)
     else:
-        of_image, blocks = parts.groups[parts.partition.ids], torch.zeros_like(parts.blocks)
-        images = parts.group_images
+        of_image, blocks = group_cells.groups[group_cells.partition.ids], torch.zeros_like(group_cells.blocks)
+        images = group_cells.group_images
     groups, count = len(blocks), int(blocks.max()) + 1
     alike = 1 / torch.bincount(blocks, minlength=count)[blocks].to(torch.float32)
 

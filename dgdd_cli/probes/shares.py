@@ -30,11 +30,11 @@ def shares_of(
     normalisation: Normalisation,
     view_of: Callable[[int], View],
     *,
-    parts: Partition | None,
+    group_cells: Partition | None,
     samples: int,
     readout: str,
 ) -> list[Share]:
-    """A share for each domain, its C cells, and one for the P `parts`, if any.
+    """A share for each domain, its C cells, and one for the P group cells of a risk, if any.
 
     Each holds the means of its subsets, summed in float64 over its own images in their order, or the features of
     `samples` images of each, drawn from a stream with the domain's name: nothing of another domain is in it.
@@ -78,9 +78,9 @@ def shares_of(
         rows = (source.domains == d).nonzero().squeeze(1)
         cells = Partition(source.labels[rows], len(source.class_names))
         found.append(share(name, rows, cells, ("reservoir", name), {"domain": name}, fingerprints[name]))
-    if parts is not None:
-        ids, rows = parts.ids.cpu(), torch.arange(len(source))
+    if group_cells is not None:
+        ids, rows = group_cells.ids.cpu(), torch.arange(len(source))
         whose = hashlib.sha256(ids.numpy().tobytes() + source.domains.numpy().tobytes()).hexdigest()
-        here = Partition(ids, parts.count)
+        here = Partition(ids, group_cells.count)
         found.append(share("the groups", rows, here, ("parts reservoir",), {"parts": whose}, fingerprints))
     return found

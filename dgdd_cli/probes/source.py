@@ -22,7 +22,7 @@ from dgdd_cli.errors import UsageError
 from dgdd_cli.networks import normalised_by
 from dgdd_cli.probes.bank import fill_bank
 from dgdd_cli.probes.shares import shares_of
-from dgdd_cli.probes.subsets import cells_of_parts, rows_of_subsets, sample_subsets
+from dgdd_cli.probes.subsets import cells_of_group_cells, rows_of_subsets, sample_subsets
 from dgdd_cli.probes.view import Partition, View, image_features, make_view, subset_features
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.transfer import to_device
@@ -33,14 +33,14 @@ VIEWS_KEPT = 256  # networks of a bank that stay built; others are drawn again w
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A view and what is known through it: of every cell of the source set, and of every part of a risk.
+    """A view and what is known through it: of every cell of the source set, and of every group cell of a risk.
 
     Mean features (C, D, F) and (P, F), or the features of R samples, (C, D, R, F) and (P, R, F).
     """
 
     view: View
     cells: Tensor
-    parts: Tensor  # P = 0 without a risk
+    group_cells: Tensor  # P = 0 without a risk
 
 
 def probe_source(
@@ -50,14 +50,14 @@ def probe_source(
     normalisation: Normalisation,
     *,
     steps: int,
-    parts: Partition | None = None,
+    group_cells: Partition | None = None,
     samples: int = 0,
     readout: str = "features",
 ) -> Callable[[int], Probe]:
     """Step number to probe, for steps 0 .. steps − 1. A bank is computed here, under the stage `probe bank`, or taken
     from the cache; one that has no room raises UsageError with the estimate before it starts. Of a bank every
     rank holds its share, the probes whose number leaves its rank; fresh probes are dealt to the ranks in turn.
-    `parts` are the subsets that a risk is about (see risk_parts.py). With `samples` R the probes hold the features of R
+    `group_cells` are those of a risk (see methods/group_cells.py). With `samples` R the probes hold the features of R
     random images of each subset, other ones for every probe, instead of the means."""
     device, ranks = context.device, context.ranks
     shape = (len(source.class_names), len(source.domain_names))
@@ -68,7 +68,7 @@ def probe_source(
         return make_view(source, settings, normalisation, context.seed, index, device, readout)
 
     def fresh() -> Callable[[int], Probe]:
-        (images,), partitions = resident([source], device), [cells] if parts is None else [cells, parts]
+        (images,), partitions = resident([source], device), [cells] if group_cells is None else [cells, group_cells]
         subsets = [rows_of_subsets(partition) for partition in partitions]
         on_device = [Partition(partition.ids.to(device), partition.count) for partition in partitions]
 
@@ -85,23 +85,23 @@ def probe_source(
             view = view_of(index)
             found = [statistics(view, index, place) for place in range(len(partitions))]
             width = found[0].shape[1]
-            of_parts = found[1] if len(found) > 1 else found[0][:0]
-            return Probe(view, found[0].view(*shape, *each, width), of_parts.view(-1, *each, width))
+            of_group_cells = found[1] if len(found) > 1 else found[0][:0]
+            return Probe(view, found[0].view(*shape, *each, width), of_group_cells.view(-1, *each, width))
 
         return sampled
 
     def banked(size: int) -> Callable[[int], Probe]:
         mine = range(size)[ranks.rank :: ranks.size][:steps]
         view_kept = lru_cache(VIEWS_KEPT)(view_of)
-        are_cells = None if parts is None else cells_of_parts(cells, parts)
-        own_parts = parts if are_cells is None else None
+        are_cells = None if group_cells is None else cells_of_group_cells(cells, group_cells)
+        own_group_cells = group_cells if are_cells is None else None
         shares = shares_of(
             context,
             source,
             settings,
             normalised_by(view_kept(0).network, normalisation),
             view_kept,
-            parts=own_parts,
+            group_cells=own_group_cells,
             samples=samples,
             readout=readout,
         )
@@ -114,10 +114,10 @@ def probe_source(
             number = int(torch.randperm(len(mine), generator=context.stream("bank", turn))[place])
             found = bank(number)  # domain by domain
             seen = found[:of_cells].view(shape[1], shape[0], *each, width).transpose(0, 1).contiguous()
-            of_parts = found[of_cells:].view(-1, *each, width)
+            of_group_cells = found[of_cells:].view(-1, *each, width)
             if chosen_cells is not None:
-                of_parts = seen.flatten(0, 1)[chosen_cells]
-            return Probe(view_kept(mine[number]), seen, of_parts)
+                of_group_cells = seen.flatten(0, 1)[chosen_cells]
+            return Probe(view_kept(mine[number]), seen, of_group_cells)
 
         return chosen
 

@@ -31,9 +31,9 @@ def sample_subsets(subsets: Sequence[Tensor], batch: int, generator: torch.Gener
     return torch.cat(picks)
 
 
-def cells_of_parts(cells: Partition, parts: Partition) -> Tensor | None:
-    """The cell that each part is, int64 (P,) on the CPU; None unless every part is all images of one cell."""
-    pairs = torch.unique(parts.ids.cpu() * cells.count + cells.ids.cpu())
-    if not len(pairs) == parts.count == len(torch.unique(cells.ids)):
+def cells_of_group_cells(cells: Partition, group_cells: Partition) -> Tensor | None:
+    """The cell that each group cell is, int64 (P,) on the CPU; None unless each is all images of one cell."""
+    pairs = torch.unique(group_cells.ids.cpu() * cells.count + cells.ids.cpu())
+    if not len(pairs) == group_cells.count == len(torch.unique(cells.ids)):
         return None
     return pairs % cells.count

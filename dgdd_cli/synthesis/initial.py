@@ -61,11 +61,11 @@ def balanced_rows(source: Images, ipc: int, generator: torch.Generator, *, repea
     return torch.cat(picks)
 
 
-def deal(strata: Sequence[Tensor], count: int, first: int, generator: torch.Generator) -> list[int]:
-    """`count` random rows, one of each stratum in turn from stratum `first` on; a stratum that has run out is passed
+def deal(subsets: Sequence[Tensor], count: int, first: int, generator: torch.Generator) -> list[int]:
+    """`count` random rows, one of each subset in turn from subset `first` on; a subset that has run out is passed
     over, and the rows are fewer where all have."""
-    shares = shares_of([len(rows) for rows in strata], count, first)
-    decks = [draw_rows(rows, share, generator) for rows, share in zip(strata, shares, strict=True)]
+    shares = shares_of([len(rows) for rows in subsets], count, first)
+    decks = [draw_rows(rows, share, generator) for rows, share in zip(subsets, shares, strict=True)]
     dealt: list[int] = []
     turn = first
     while any(decks):
@@ -77,13 +77,13 @@ def deal(strata: Sequence[Tensor], count: int, first: int, generator: torch.Gene
 
 
 def shares_of(lengths: Sequence[int], count: int, first: int = 0) -> list[int]:
-    """How many of `count` each stratum gives when they are dealt in turn and none gives more than it has."""
+    """How many of `count` each subset gives when they are dealt in turn and none gives more than it has."""
     shares, left = [0] * len(lengths), min(count, sum(lengths))
     turn = first
     while left:
-        stratum = turn % len(lengths)
-        if shares[stratum] < lengths[stratum]:
-            shares[stratum] += 1
+        subset = turn % len(lengths)
+        if shares[subset] < lengths[subset]:
+            shares[subset] += 1
             left -= 1
         turn += 1
     return shares

@@ -17,7 +17,7 @@ NORM = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "test")
 NOBODY = torch.zeros(0)
 
 
-def pieces(shapes, surgery: bool, device: str = "cpu"):
+def split_cells(shapes, surgery: bool, device: str = "cpu"):
     place = torch.device(device)
     settings = Probes(width=8, augment="color_crop_cutout_flip_scale_rotate", source="bank:9")
     at = probe_source(Context(chosen=given(place)), shapes(), settings, NORM, steps=18)
@@ -34,7 +34,7 @@ def pictures(step: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("surgery", [False, True])
 def test_a_replayed_step_is_the_plain_step(shapes, surgery):
-    gradient, at = pieces(shapes, surgery)
+    gradient, at = split_cells(shapes, surgery)
     records = []
 
     def repeat(work):
@@ -53,7 +53,7 @@ def test_a_replayed_step_is_the_plain_step(shapes, surgery):
 
 
 def test_what_is_given_stays_as_it_is(shapes):
-    gradient, at = pieces(shapes, False)
+    gradient, at = split_cells(shapes, False)
     before = [p.clone() for step in range(9) for p in at(step).view.network.parameters()]
     replayed = captured(gradient, lambda work: work)
     for step in range(9):
@@ -67,7 +67,7 @@ def test_what_is_given_stays_as_it_is(shapes):
 def test_a_cuda_graph_gives_the_plain_step(shapes, surgery):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    gradient, at = pieces(shapes, surgery, "cuda")
+    gradient, at = split_cells(shapes, surgery, "cuda")
     replayed, nobody = captured(gradient, cuda_graphs(torch.device("cuda"))), NOBODY.cuda()
     for step in range(18):
         found = replayed(pictures(step).cuda().requires_grad_(), at(step), nobody)

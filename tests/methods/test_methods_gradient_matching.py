@@ -15,8 +15,8 @@ from dgdd_cli.errors import Interrupted, UsageError
 from dgdd_cli.groups.find import find_groups
 from dgdd_cli.methods.complete import complete
 from dgdd_cli.methods.gradient_matching import gradient_matching
-from dgdd_cli.methods.real_batch import cluster_strata, draw_representatives, strata_of
-from dgdd_cli.methods.risk_parts import risk_parts
+from dgdd_cli.methods.group_cells import group_cells_of
+from dgdd_cli.methods.real_batch import cluster_subsets, draw_representatives, subsets_of
 from dgdd_cli.networks import build
 from dgdd_cli.probes.view import image_features, make_view
 from dgdd_cli.runtime.context import Context
@@ -39,7 +39,7 @@ def recipe(**over) -> Recipe:
 
 
 def stepper(source, chosen: Recipe, labels: torch.Tensor):
-    parts = risk_parts(source, find_groups(Context(), source, chosen.risk.groups)) if chosen.risk else None
+    group_cells = group_cells_of(source, find_groups(Context(), source, chosen.risk.groups)) if chosen.risk else None
     return gradient_matching(
         Context(seed=0),
         source,
@@ -48,7 +48,7 @@ def stepper(source, chosen: Recipe, labels: torch.Tensor):
         probes=chosen.probes,
         trajectory=chosen.trajectory,
         risk=chosen.risk,
-        parts=parts,
+        group_cells=group_cells,
         normalisation=source.normalisation,
     )
 
@@ -131,8 +131,10 @@ def test_a_representative_counts_for_its_cluster(shapes, risk):
     images, labels = synthetic(source)
     chosen = recipe(probes={"select": "kmeans", "batch": 7}, **({"risk": risk} if risk else {}))
     look = make_view(source, chosen.probes.model_copy(update={"augment": "none"}), source.normalisation, 0, 0, CPU)
-    strata = strata_of(source.labels, source.domains if risk else torch.zeros_like(source.domains), 3)
-    clusters = cluster_strata(strata, 7, stream(0, "representatives"), lambda rows: image_features(look, source, rows))
+    subsets = subsets_of(source.labels, source.domains if risk else torch.zeros_like(source.domains), 3)
+    clusters = cluster_subsets(
+        subsets, 7, stream(0, "representatives"), lambda rows: image_features(look, source, rows)
+    )
     drawn = draw_representatives(clusters, stream(0, "probe", 0, "batch", 0))
     assert len(torch.cat([of_class.weights for of_class in drawn]).unique()) > 3
 

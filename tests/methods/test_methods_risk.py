@@ -16,9 +16,9 @@ from dgdd_cli.matching import OBJECTIVES, Objective
 from dgdd_cli.matching.distribution import subset_means
 from dgdd_cli.methods.cells import describe_cells
 from dgdd_cli.methods.complete import complete
-from dgdd_cli.methods.domain_wise import domains_at_risk, sample_of_parts
+from dgdd_cli.methods.domain_wise import domains_at_risk, sample_of_group_cells
+from dgdd_cli.methods.group_cells import group_cells_of, split_by_domain
 from dgdd_cli.methods.pooling import at_risk, average, uniform_standing
-from dgdd_cli.methods.risk_parts import risk_parts, split_by_domain
 from dgdd_cli.methods.step import pooled_gradient, surgical_gradient
 from dgdd_cli.probes.source import probe_source
 from dgdd_cli.runtime.context import Context
@@ -30,7 +30,7 @@ LABELS, DOMAINS = torch.arange(9) // 3, torch.arange(9) % 3
 
 def probe_of(dataset, watched, samples: int = 0):
     settings = Probes(width=8, augment="color", source="bank:1")
-    at = probe_source(Context(), dataset, settings, NORM, steps=1, parts=watched, samples=samples)
+    at = probe_source(Context(), dataset, settings, NORM, steps=1, group_cells=watched, samples=samples)
     return at(0)
 
 
@@ -47,10 +47,10 @@ def groups_of(dataset, spec: str) -> Groups:
     return Groups(assignments, tuple(map(str, range(9))), sizes, within_class=True, notes=(), digest="by hand")
 
 
-def pieces(dataset, spec: str):
-    parts = risk_parts(dataset, groups_of(dataset, spec))
+def split_cells(dataset, spec: str):
+    group_cells = group_cells_of(dataset, groups_of(dataset, spec))
     cells = describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
-    return parts, probe_of(dataset, parts.partition), cells
+    return group_cells, probe_of(dataset, group_cells.partition), cells
 
 
 def images() -> torch.Tensor:
@@ -65,20 +65,26 @@ def domain_losses(probe) -> torch.Tensor:
 
 
 def step_with(dataset, risk: Risk, standing=None, surgery: Surgery | None = None, matching: Matching = Matching()):
-    parts, probe, cells = pieces(dataset, risk.groups)
+    group_cells, probe, cells = split_cells(dataset, risk.groups)
     if surgery:
-        split = split_by_domain(dataset, parts)
+        split = split_by_domain(dataset, group_cells)
         probe = probe_of(dataset, split.partition)
-        gradient = surgical_gradient(matching, surgery, cells, domains_at_risk(matching, risk, parts, split, cells))
+        gradient = surgical_gradient(
+            matching, surgery, cells, domains_at_risk(matching, risk, group_cells, split, cells)
+        )
     else:
-        gradient = pooled_gradient(at_risk(matching, risk, parts, cells))
-    return gradient(images(), probe, uniform_standing(parts) if standing is None else standing), probe, parts
+        gradient = pooled_gradient(at_risk(matching, risk, group_cells, cells))
+    return (
+        gradient(images(), probe, uniform_standing(group_cells) if standing is None else standing),
+        probe,
+        group_cells,
+    )
 
 
 def test_the_mean_over_domains_is_balanced_matching_up_to_what_the_images_cannot_change(shapes):
     """Σ_d ‖m − μ_d‖²/D = ‖m − μ̄‖² + the spread of the μ_d: the same gradient."""
     found, probe, _ = step_with(shapes(), Risk(name="mean"))
-    _, _, cells = pieces(shapes(), "domain")
+    _, _, cells = split_cells(shapes(), "domain")
     plain = pooled_gradient(average(Matching(), cells))(images(), probe, torch.zeros(0))
     torch.testing.assert_close(found.update, plain.update, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(found.figures["loss"], domain_losses(probe).mean(1).sum().detach())
@@ -92,9 +98,9 @@ def test_cvar_over_domains_takes_the_worst_of_their_means_over_classes(shapes):
 
 
 def test_cvar_within_classes_takes_the_worst_part_of_every_class(shapes):
-    found, probe, parts = step_with(shapes(), Risk(name="cvar", groups="class-domain", tail=0.01))
+    found, probe, group_cells = step_with(shapes(), Risk(name="cvar", groups="class-domain", tail=0.01))
     torch.testing.assert_close(found.figures["loss"], domain_losses(probe).max(1).values.sum().detach())
-    assert parts.block_count == 3
+    assert group_cells.block_count == 3
 
 
 def test_the_gradient_of_a_risk_is_that_of_its_worst_domain(shapes):
@@ -181,7 +187,7 @@ def test_over_domains_a_risk_leaves_the_domain_gradients_as_they_are(shapes):
     dataset, risk = shapes(per_cell=20), Risk(name="cvar", groups="domain", tail=0.3)
     alone, _, _ = step_with(dataset, risk)
     both, probe, _ = step_with(dataset, risk, surgery=Surgery())
-    _, _, cells = pieces(dataset, "domain")
+    _, _, cells = split_cells(dataset, "domain")
     plain = surgical_gradient(Matching(), Surgery(), cells)(images(), probe, torch.zeros(0))
     bare = surgical_gradient(Matching(), Surgery(shared=0, diversity=0), cells)(images(), probe, torch.zeros(0))
     torch.testing.assert_close(both.update - alone.update, plain.update - bare.update, rtol=1e-3, atol=1e-5)
@@ -191,11 +197,11 @@ def test_a_risk_over_clusters_weighs_the_images_of_every_domain(shapes):
     """Against spelled-out losses: the worst cluster of each class decides alone which images a domain is made of."""
     dataset = shapes(per_cell=20)
     risk = Risk(name="cvar", groups="kmeans:3", tail=0.01)
-    parts = risk_parts(dataset, groups_of(dataset, risk.groups))
-    split, cells = split_by_domain(dataset, parts), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
+    group_cells = group_cells_of(dataset, groups_of(dataset, risk.groups))
+    split, cells = split_by_domain(dataset, group_cells), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
     probe = probe_of(dataset, split.partition)
     features = probe.view(images())
-    found = domains_at_risk(Matching(), risk, parts, split, cells)(features, probe, uniform_standing(parts))
+    found = domains_at_risk(Matching(), risk, group_cells, split, cells)(features, probe, uniform_standing(group_cells))
     unheard = 0
     for c in range(3):
         own = features.detach().view(3, 3, -1)[c].mean(0)
@@ -203,7 +209,7 @@ def test_a_risk_over_clusters_weighs_the_images_of_every_domain(shapes):
         def distance(rows, own=own):
             return (own - probe.view(dataset.images[rows] / 255).mean(0)).square().sum()
 
-        clusters = [parts.partition.ids == p for p in (parts.classes == c).nonzero().flatten().tolist()]
+        clusters = [group_cells.partition.ids == p for p in (group_cells.classes == c).nonzero().flatten().tolist()]
         assert len(clusters) == 3
         worst = max(clusters, key=lambda rows: float(distance(rows)))
         sizes = torch.bincount(dataset.domains[worst], minlength=3)
@@ -225,25 +231,27 @@ def test_an_objective_on_samples_judges_a_part_by_samples_of_all_of_it(shapes):
     """Not by its pieces, which a part that mixes domains never matches one by one."""
     dataset, matching = shapes(per_cell=20), Matching(name="mmd")
     risk = Risk(name="cvar", groups="kmeans:3", tail=0.01)
-    parts = risk_parts(dataset, groups_of(dataset, risk.groups))
-    split, cells = split_by_domain(dataset, parts), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
+    group_cells = group_cells_of(dataset, groups_of(dataset, risk.groups))
+    split, cells = split_by_domain(dataset, group_cells), describe_cells(LABELS, DOMAINS, dataset.counts(), "equal")
     probe, pixels = probe_of(dataset, split.partition, samples=8), images()
     features = probe.view(pixels)
-    chosen = sample_of_parts(split, 8)
+    chosen = sample_of_group_cells(split, 8)
     assert chosen.shape == (9, 8)
     for part, rows in enumerate(chosen):
-        held = torch.bincount(rows // 8, minlength=len(split.parts))
-        assert (split.parts[held.nonzero().flatten()] == part).all()
-        assert ((held - 8 * split.of_part).abs()[split.parts == part] < 1).all()
+        held = torch.bincount(rows // 8, minlength=len(split.group_cells))
+        assert (split.group_cells[held.nonzero().flatten()] == part).all()
+        assert ((held - 8 * split.of_group_cell).abs()[split.group_cells == part] < 1).all()
         assert len(rows.unique()) == 8
-    step = domains_at_risk(matching, risk, parts, split, cells, samples=8)
-    found = step(features, probe, uniform_standing(parts))
-    losses = OBJECTIVES["mmd"].losses(features, cells.of_class[parts.classes], probe.parts.flatten(0, 1)[chosen])
-    worst = torch.stack([losses[parts.classes == c].max() for c in range(3)])
+    step = domains_at_risk(matching, risk, group_cells, split, cells, samples=8)
+    found = step(features, probe, uniform_standing(group_cells))
+    losses = OBJECTIVES["mmd"].losses(
+        features, cells.of_class[group_cells.classes], probe.group_cells.flatten(0, 1)[chosen]
+    )
+    worst = torch.stack([losses[group_cells.classes == c].max() for c in range(3)])
     torch.testing.assert_close(found.pooled, worst.sum().detach())
     torch.testing.assert_close(found.weights.sum(1), torch.ones(3))
     bare = surgical_gradient(matching, Surgery(shared=0, diversity=0), cells, step)
-    update = bare(pixels, probe, uniform_standing(parts)).update
+    update = bare(pixels, probe, uniform_standing(group_cells)).update
     expected = torch.autograd.grad(worst.sum(), pixels)[0]
     torch.testing.assert_close(update, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
@@ -267,11 +275,11 @@ def test_parts_are_the_pairs_that_have_images(shapes, spec):
     dataset = shapes()
     keep = ~((dataset.labels == 1) & (dataset.domains == 2))
     dataset = replace(dataset, images=dataset.images[keep], labels=dataset.labels[keep], domains=dataset.domains[keep])
-    parts = risk_parts(dataset, find_groups(Context(), dataset, spec))
-    assert parts.partition.count == 8
+    group_cells = group_cells_of(dataset, find_groups(Context(), dataset, spec))
+    assert group_cells.partition.count == 8
     for part in range(8):
-        rows = parts.partition.ids == part
-        assert set(dataset.labels[rows].tolist()) == {int(parts.classes[part])}
+        rows = group_cells.partition.ids == part
+        assert set(dataset.labels[rows].tolist()) == {int(group_cells.classes[part])}
         assert len(set(dataset.domains[rows].tolist())) == 1
-    assert int(parts.group_images.sum()) == len(dataset)
-    assert parts.block_count == (3 if spec == "class-domain" else 1)
+    assert int(group_cells.group_images.sum()) == len(dataset)
+    assert group_cells.block_count == (3 if spec == "class-domain" else 1)

@@ -10,7 +10,7 @@ import torch
 
 from dgdd_cli.config import Risk
 from dgdd_cli.groups.find import find_groups
-from dgdd_cli.methods.risk_parts import risk_parts
+from dgdd_cli.methods.group_cells import group_cells_of
 from dgdd_cli.methods.sample_risk import sample_risks
 from dgdd_cli.runtime.context import Context
 
@@ -27,8 +27,8 @@ RISKS = [
 @pytest.mark.parametrize("risk", [None, *RISKS], ids=lambda risk: risk.name if risk else "none")
 def test_a_weight_counts_as_so_many_images(shapes, risk, within):
     dataset = shapes(per_cell=4)
-    parts = risk_parts(dataset, find_groups(Context(), dataset, "domain"))
-    weighed, repeated = (sample_risks(risk, parts, within_classes=within)() for _ in range(2))
+    group_cells = group_cells_of(dataset, find_groups(Context(), dataset, "domain"))
+    weighed, repeated = (sample_risks(risk, group_cells, within_classes=within)() for _ in range(2))
     draw = torch.Generator().manual_seed(3)
     for _ in range(2):  # the standing of group-DRO accumulates
         rows = torch.randperm(len(dataset), generator=draw)[:20]
@@ -45,9 +45,9 @@ def test_a_weight_counts_as_so_many_images(shapes, risk, within):
 def test_no_risk_makes_longer_steps_than_the_mean(shapes, risk):
     """Over all groups the weights of the losses sum to 1, for every risk."""
     dataset = shapes(per_cell=4)
-    parts = risk_parts(dataset, find_groups(Context(), dataset, "domain"))
+    group_cells = group_cells_of(dataset, find_groups(Context(), dataset, "domain"))
     losses = torch.rand(len(dataset), generator=torch.Generator().manual_seed(0)).requires_grad_()
-    value = sample_risks(risk, parts, within_classes=False)()(
+    value = sample_risks(risk, group_cells, within_classes=False)()(
         losses, torch.arange(len(dataset)), torch.ones(len(dataset))
     )
     assert float(torch.autograd.grad(value, losses)[0].sum()) == pytest.approx(1)
@@ -58,8 +58,8 @@ def test_the_weights_of_group_dro_follow_each_class_by_itself(shapes):
     whole = shapes(per_cell=9)
     kept = torch.arange(len(whole)) % 9 < 3 + 2 * whole.domains  # 3, 5 and 7 images in the domains of a class
     dataset = replace(whole, images=whole.images[kept], labels=whole.labels[kept], domains=whole.domains[kept])
-    parts = risk_parts(dataset, find_groups(Context(), dataset, "class-domain"))
-    risk = sample_risks(Risk(name="group-dro", rate=0.7, adjustment=2.0), parts, within_classes=True)()
+    group_cells = group_cells_of(dataset, find_groups(Context(), dataset, "class-domain"))
+    risk = sample_risks(Risk(name="group-dro", rate=0.7, adjustment=2.0), group_cells, within_classes=True)()
     draw = torch.Generator().manual_seed(4)
     standing = np.full((3, 3), 1 / 3)
     for number in range(9):

@@ -14,7 +14,7 @@ from dgdd_cli.engine.loop import optimise
 from dgdd_cli.groups.find import find_groups
 from dgdd_cli.methods import method_of
 from dgdd_cli.methods.complete import complete
-from dgdd_cli.methods.risk_parts import risk_parts
+from dgdd_cli.methods.group_cells import group_cells_of
 from dgdd_cli.methods.state import Descent, State, Steps
 from dgdd_cli.progress import silent
 from dgdd_cli.runtime import transfer
@@ -47,10 +47,10 @@ def steps_of(source, name: str, device: torch.device) -> tuple[Steps, State, Rec
     tables = {"matching": {}, "probes": PROBES, "optimiser": {"steps": 60}} | METHODS[name]
     recipe = complete(validate(Recipe, tables), "shapes")
     state = initial_state(Context(seed=0, chosen=given(device)), source, recipe, ipc=2)
-    parts = None
+    group_cells = None
     if recipe.risk:
-        parts = risk_parts(source, find_groups(Context(), source, recipe.risk.groups)).to(device)
-    steps = method_of(recipe.matching).steps(Context(chosen=given(device)), source, recipe, state, parts)
+        group_cells = group_cells_of(source, find_groups(Context(), source, recipe.risk.groups)).to(device)
+    steps = method_of(recipe.matching).steps(Context(chosen=given(device)), source, recipe, state, group_cells)
     return steps, state if steps.standing is None else replace(state, standing=steps.standing), recipe
 
 

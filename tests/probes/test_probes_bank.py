@@ -230,7 +230,10 @@ def probes_of(
 
 
 def same(one: list[Probe], two: list[Probe]) -> bool:
-    return all(torch.equal(a.cells, b.cells) and torch.equal(a.parts, b.parts) for a, b in zip(one, two, strict=True))
+    return all(
+        torch.equal(a.cells, b.cells) and torch.equal(a.group_cells, b.group_cells)
+        for a, b in zip(one, two, strict=True)
+    )
 
 
 @pytest.mark.parametrize("samples", [0, 4])
@@ -310,8 +313,8 @@ def test_the_pixels_normalisation_is_of_the_key_and_never_of_the_target(shapes, 
 def test_parts_that_are_cells_are_no_share_of_their_own(shapes, cache, samples) -> None:
     dataset = shapes()
     cells = dataset.domains * 3 + dataset.labels  # in another order than the bank's
-    for probe in probes_of(dataset, cache, samples=samples, parts=Partition(cells, 9)):
-        assert torch.equal(probe.parts, probe.cells.transpose(0, 1).flatten(0, 1))
+    for probe in probes_of(dataset, cache, samples=samples, group_cells=Partition(cells, 9)):
+        assert torch.equal(probe.group_cells, probe.cells.transpose(0, 1).flatten(0, 1))
     assert len(list((cache.folder / "banks").iterdir())) == 9
 
 
@@ -319,18 +322,18 @@ def test_parts_that_are_cells_are_no_share_of_their_own(shapes, cache, samples) 
 def test_other_parts_are_one_share_more(shapes, cache, seen, samples) -> None:
     dataset = shapes()
     partitions = [Partition(torch.arange(len(dataset)) % 5, 5), Partition(dataset.labels, 3)]
-    for count, parts in zip((12, 15), partitions, strict=True):
-        found = probes_of(dataset, cache, samples=samples, parts=parts)
+    for count, group_cells in zip((12, 15), partitions, strict=True):
+        found = probes_of(dataset, cache, samples=samples, group_cells=group_cells)
         assert len(seen) == len(list((cache.folder / "banks").iterdir())) == count
-        assert same(found, probes_of(dataset, cache, samples=samples, parts=parts))
+        assert same(found, probes_of(dataset, cache, samples=samples, group_cells=group_cells))
         assert len(seen) == count
         features = image_features(found[0].view, dataset)
-        for part in range(parts.count):
-            own = features[parts.ids == part]
+        for part in range(group_cells.count):
+            own = features[group_cells.ids == part]
             if samples:
-                assert torch.cdist(found[0].parts[part], own).min(1).values.max() < 1e-3
+                assert torch.cdist(found[0].group_cells[part], own).min(1).values.max() < 1e-3
             else:
-                torch.testing.assert_close(found[0].parts[part], own.mean(0))
+                torch.testing.assert_close(found[0].group_cells[part], own.mean(0))
 
 
 def test_ranks_share_what_one_of_them_kept(shapes, cache, seen) -> None:

@@ -63,15 +63,15 @@ def test_an_empty_subset_has_mean_zero(shapes):
 
 def test_parts_are_seen_beside_the_cells(shapes):
     dataset = shapes(per_cell=4)
-    parts = Partition(torch.arange(len(dataset)) % 5, 5)
+    group_cells = Partition(torch.arange(len(dataset)) % 5, 5)
     for source in ("bank:2", "fresh"):
         probes = settings(source=source, batch=100)
-        at = probe_source(Context(), dataset, probes, NORM, steps=2, parts=parts)
+        at = probe_source(Context(), dataset, probes, NORM, steps=2, group_cells=group_cells)
         plain = source_of(dataset, probes, steps=2)
         torch.testing.assert_close(at(0).cells, plain(0).cells)
-        (expected,) = subset_features(at(0).view, dataset, [parts])
-        torch.testing.assert_close(at(0).parts, expected)
-        assert plain(0).parts.shape == (0, expected.shape[1])
+        (expected,) = subset_features(at(0).view, dataset, [group_cells])
+        torch.testing.assert_close(at(0).group_cells, expected)
+        assert plain(0).group_cells.shape == (0, expected.shape[1])
 
 
 def test_a_bank_visits_every_probe_once_a_turn(shapes):
@@ -117,11 +117,11 @@ def test_a_bad_probe_source_is_refused(source):
 @pytest.mark.parametrize("source", ["bank:2", "fresh"])
 def test_reservoirs_hold_features_of_images_of_their_cell(shapes, source):
     dataset = shapes(per_cell=4)
-    parts = Partition(torch.arange(len(dataset)) % 5, 5)
-    at = probe_source(Context(), dataset, settings(source=source), NORM, steps=2, parts=parts, samples=6)
+    group_cells = Partition(torch.arange(len(dataset)) % 5, 5)
+    at = probe_source(Context(), dataset, settings(source=source), NORM, steps=2, group_cells=group_cells, samples=6)
     features = at(0).view(dataset.images.float() / 255)
     assert at(0).cells.shape == (3, 3, 6, features.shape[1])
-    assert at(0).parts.shape == (5, 6, features.shape[1])
+    assert at(0).group_cells.shape == (5, 6, features.shape[1])
     for c in range(3):
         for d in range(3):
             own = features[(dataset.labels == c) & (dataset.domains == d)]

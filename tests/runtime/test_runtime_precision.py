@@ -200,7 +200,7 @@ def test_tf32_is_refused_where_there_is_none():
 def test_banks_know_the_precision_they_were_computed_in(shapes):
     def name(precision: str) -> str:
         settings = Probes(precision=precision, source="bank:2")
-        how = {"parts": None, "samples": 0, "readout": "features"}
+        how = {"group_cells": None, "samples": 0, "readout": "features"}
         return shares_of(Context(), shapes(), settings, NORM, lambda index: None, **how)[0].key(0).name
 
     assert len({name(precision) for precision in ("float32", "tf32", "bfloat16")}) == 3

@@ -71,22 +71,22 @@ def test_more_images_than_there_are_is_refused(shapes):
 
 
 def test_dealing_takes_the_tops_of_shuffled_decks_in_turn():
-    strata = [torch.arange(0, 10), torch.arange(10, 12), torch.arange(12, 40)]
+    subsets = [torch.arange(0, 10), torch.arange(10, 12), torch.arange(12, 40)]
     shuffle = seeded(5)
-    decks = [rows[torch.randperm(len(rows), generator=shuffle)].tolist() for rows in strata]
+    decks = [rows[torch.randperm(len(rows), generator=shuffle)].tolist() for rows in subsets]
     expected = [decks[place].pop() for place in (1, 2, 0, 1, 2, 0, 2, 0)]  # the second deck has only two
-    assert deal(strata, 8, 1, seeded(5)) == expected
-    assert sorted(deal(strata, 99, 1, seeded(5))) == list(range(40))
+    assert deal(subsets, 8, 1, seeded(5)) == expected
+    assert sorted(deal(subsets, 99, 1, seeded(5))) == list(range(40))
 
 
 def test_a_few_rows_of_many_are_drawn_without_a_permutation(dispatched):
-    strata = [torch.arange(5 * PERMUTED), torch.arange(5 * PERMUTED, 10 * PERMUTED)]
+    subsets = [torch.arange(5 * PERMUTED), torch.arange(5 * PERMUTED, 10 * PERMUTED)]
     with dispatched() as seen:
-        dealt = deal(strata, 100, 0, seeded())
+        dealt = deal(subsets, 100, 0, seeded())
     assert seen.largest <= 100
     assert len(set(dealt)) == 100
     assert [row < 5 * PERMUTED for row in dealt] == [True, False] * 50
-    assert deal(strata, 100, 0, seeded()) == dealt != deal(strata, 100, 0, seeded(1))
+    assert deal(subsets, 100, 0, seeded()) == dealt != deal(subsets, 100, 0, seeded(1))
 
 
 def test_rows_of_a_large_stratum_are_drawn_alike():
