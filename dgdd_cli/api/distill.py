@@ -15,11 +15,14 @@ from dgdd_cli.data.hold_out import split_domains, target_of
 from dgdd_cli.data.load import Located, Reading, locate
 from dgdd_cli.engine.run import distil_to_bundle
 from dgdd_cli.errors import UsageError
+from dgdd_cli.groups.find import NAMED
 from dgdd_cli.methods.complete import complete
+from dgdd_cli.methods.decoding import parameterisation_of
 from dgdd_cli.progress import Progress, silent
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.device import choose_device
 from dgdd_cli.storage.atomic import check_output
+from dgdd_cli.synthesis.codec import codec_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,24 @@ def plan_distillation(
             else "--target none",
         )
     sources, held_out = split_domains(located, wanted)
+    if run.validation is not None and (whole := _about_all_images(run)):
+        raise UsageError(
+            f"--validate leaves images out, and {whole} are of all of them", hint="leave one of the two out"
+        )
+    if (codec := codec_named(run.codec)) and "images" not in parameterisation_of(run.recipe, run.image_size).layout:
+        raise UsageError(
+            f"--codec {codec} encodes images, and {run.recipe.synthesis.name} are stored", hint="--codec raw"
+        )
     recipe = complete(run.recipe, located.name, image_size=run.image_size)
     return Planned(run.model_copy(update={"target": target_of(held_out), "recipe": recipe}), located, tuple(sources))
+
+
+def _about_all_images(run: Distillation) -> str | None:
+    """What of a run is a file of `dgdd cluster`, which names every image of the sources."""
+    if run.domains:
+        return f"the groups of {run.domains}"
+    spec = run.recipe.risk.groups if run.recipe.risk else "domain"
+    return None if spec in NAMED or spec.startswith("kmeans:") else f"the groups of {spec}"
 
 
 def flags_of(
@@ -68,6 +87,8 @@ def flags_of(
     groups: str | None,
     cvar_tail: float | None,
     factor: int | None,
+    codec: str | None,
+    validate: float | None,
 ) -> dict[str, Any]:
     """The flags of `dgdd distill` under the keys of a configuration."""
     return {
@@ -78,6 +99,8 @@ def flags_of(
         "seed": seed,
         "method": method,
         "domains": None if domains is None else str(domains),
+        "codec": codec,
+        "validation": validate,
         "recipe": {
             "optimiser": {"steps": steps},
             "probes": {"source": probes},
@@ -100,6 +123,8 @@ def distill(
     groups: str | None = None,
     cvar_tail: float | None = None,
     factor: int | None = None,
+    codec: str | None = None,
+    validate: float | None = None,
     domains: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     config: str | Path | None = None,
@@ -137,6 +162,8 @@ def distill(
             groups=groups,
             cvar_tail=cvar_tail,
             factor=factor,
+            codec=codec,
+            validate=validate,
         ),
         data=None if data is None else Path(data),
         file=None if config is None else Path(config),

@@ -13,6 +13,8 @@ from dgdd_cli.errors import UnknownName, UsageError
 from dgdd_cli.storage.foreign import Foreign
 from dgdd_cli.storage.header import MAX_FILE_BYTES
 from dgdd_cli.storage.layout import TensorRule
+from dgdd_cli.synthesis.codec import LAYOUT as CODED
+from dgdd_cli.synthesis.codec import Codec, codec_named, decode
 from dgdd_cli.synthesis.parameterisation import (
     PARAMETERISATIONS,
     STORED_AS,
@@ -63,15 +65,31 @@ def synthesis_in_words(manifest: Manifest) -> str | None:
     return f"{found.name}{f' ({settings})' if settings else ''}: {stored:,} stored decode to {decoded_to}"
 
 
+def codec_of(manifest: Manifest) -> Codec | None:
+    """What the stored images are encoded by; None for raw pixels."""
+    return None if manifest.codec is None else codec_named(manifest.codec)
+
+
+def layout_of(manifest: Manifest) -> Mapping[str, TensorRule]:
+    """The tensors that a bundle holds in the place of images; raises ValueError."""
+    found = parameterisation_of(manifest).layout
+    if manifest.codec is None:
+        return found
+    if "images" not in found:
+        raise ValueError(f"codec: {manifest.codec} encodes images, and its synthesis stores {', '.join(found)}")
+    return {**{name: rule for name, rule in found.items() if name != "images"}, **CODED}
+
+
 def stored_layout(document: Mapping[str, Any]) -> Mapping[str, TensorRule]:
-    """The tensors that a bundle of this document holds in the place of images; raises ValueError."""
-    return parameterisation_of(parse(Manifest, document)).layout
+    """The same from a document; raises ValueError."""
+    return layout_of(parse(Manifest, document))
 
 
 def decoded(tensors: Mapping[str, Tensor], manifest: Manifest) -> Tensor:
     """The training images uint8 (M, 3, H, W), owner by owner; raises ValueError unless they are what is stated."""
     found, size = parameterisation_of(manifest), manifest.images
-    images, owners = training_images(found, tensors)
+    stored = decode(tensors, codec_of(manifest), count=size.count, height=size.height, width=size.width)
+    images, owners = training_images(found, stored)
     wanted = (size.count * found.factor**2, 3, size.height, size.width)
     if tuple(images.shape) != wanted:
         raise ValueError(f"its images have shape {tuple(images.shape)}, its manifest asks {wanted}")

@@ -78,7 +78,8 @@ class Device(Block):
 
 
 class Source(Block):
-    """The data that was distilled; `counts` holds images per domain and class, or nothing when too many to list."""
+    """The data that was distilled, by fingerprints of whole domains; `counts` holds the images per domain and class
+    that were distilled, or nothing when too many to list."""
 
     dataset: Name
     fingerprint: Sha256
@@ -86,6 +87,18 @@ class Source(Block):
     licence: Text
     citation: Text
     counts: dict[Name, dict[Name, Count]]
+
+
+OPTIONAL = ("codec", "label_kind", "validation")
+
+
+class Validation(Block):
+    """Images of the sources that were left out of distilling: their share of every cell, their number, and a hash of
+    which they are; the seed of the run draws them."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    images: Size
+    sha256: Sha256
 
 
 class BundleFacts(Block):
@@ -96,6 +109,7 @@ class BundleFacts(Block):
     domains: tuple[Name, ...] = Field(min_length=1)
     target: Name | None
     synthesis: Synthesis = Synthesis()
+    codec: Annotated[str, Field(pattern=r"\A(png|webp:([1-9][0-9]?|100))\z")] | None = None  # of `encoded` images alone
     label_kind: Literal["hard", "probability", "regression"] | None = None  # stated for soft labels alone
     method: Method
     seed: Seed
@@ -103,10 +117,11 @@ class BundleFacts(Block):
     software: dict[Name, Text]
     device: Device
     source: Source
+    validation: Validation | None = None
 
     def document(self) -> dict[str, Any]:
-        """As every block's, without a kind of labels that is not stated."""
-        return {key: value for key, value in Block.document(self).items() if key != "label_kind" or value}
+        """As every block's, without what is optional and not stated."""
+        return {key: value for key, value in Block.document(self).items() if key not in OPTIONAL or value}
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

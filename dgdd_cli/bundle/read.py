@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dgdd_cli.bundle.decoding import decoded, parameterisation_of, stored_layout
+from dgdd_cli.bundle.decoding import decoded, layout_of, parameterisation_of, stored_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
 from dgdd_cli.storage.container import invalid, read_container, tensor_sha256, write_container
 from dgdd_cli.storage.layout import check_layout
@@ -60,7 +60,7 @@ class Bundle:
     @property
     def training_bytes(self) -> int:
         """Bytes of every tensor that decoding and training need, at their stored types."""
-        needed = [*self.parameterisation.layout, "labels", "soft_labels", "weights"]
+        needed = [*layout_of(self.manifest), "labels", "soft_labels", "weights"]
         return stored_bytes({name: self.tensors[name] for name in needed if name in self.tensors})
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -114,7 +114,7 @@ def passed_checks(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     classes = plural(len(manifest.classes), "class", "classes")
     optional = [name for name in ("tile_domains", "soft_labels", "groups") if name in manifest.hashes]
-    stored = bundle.parameterisation.layout
+    stored = layout_of(manifest)
     return [
         f"schema: {manifest.schema_name}, no unknown or duplicate field",
         f"tensors: exactly {', '.join([*stored, 'labels', 'domains', *optional])}, dtypes and shapes as stated",
@@ -131,7 +131,7 @@ def check_tensors(tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
     The shapes of what is stored in the place of images show when it is decoded.
     """
     found = parameterisation_of(manifest)
-    check_layout(tensors, "bundle", found.layout)
+    check_layout(tensors, "bundle", layout_of(manifest))
     stated, classes = manifest.images, len(manifest.classes)
     n, tiles = stated.count, found.factor**2
     shapes = {

@@ -16,9 +16,11 @@ from dgdd_cli.cli.options import (
     OUTPUT,
     RUNTIME,
     CacheOption,
+    CodecOption,
     DataOption,
     DebugOption,
     DeviceOption,
+    FactorOption,
     ForceOption,
     ImageSizeOption,
     JsonOption,
@@ -28,6 +30,7 @@ from dgdd_cli.cli.options import (
     QuietOption,
     SeedOption,
     SkipCorruptOption,
+    ValidateOption,
     cache_from,
     output_from,
 )
@@ -62,6 +65,7 @@ def distill(
             rich_help_panel=DATA,
         ),
     ] = None,
+    validate: ValidateOption = None,
     image_size: ImageSizeOption = None,
     skip_corrupt: SkipCorruptOption = False,
     offline: OfflineOption = False,
@@ -111,15 +115,7 @@ def distill(
             rich_help_panel=METHOD,
         ),
     ] = None,
-    factor: Annotated[
-        int | None,
-        typer.Option(
-            "--factor",
-            envvar="DGDD_FACTOR",
-            help="Tiles: f x f training images in each stored one; 1 is one.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
+    factor: FactorOption = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,6 +142,7 @@ def distill(
     steps: Annotated[
         int | None, typer.Option("--steps", envvar="DGDD_STEPS", help="Distillation steps.", rich_help_panel=BUDGET)
     ] = None,
+    codec: CodecOption = None,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", envvar="DGDD_OUT", help="The bundle to write.", rich_help_panel=OUTPUT),
@@ -190,6 +187,8 @@ def distill(
         groups=groups,
         cvar_tail=cvar_tail,
         factor=factor,
+        codec=codec,
+        validate=validate,
     )
     out = out.expanduser()
     if not print_config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dgdd_cli.cli.fitted import Column, Fitted
@@ -16,7 +17,7 @@ def results_table(document: dict[str, Any]) -> Fitted:
     """One row for each training set, network and target; columns on groups where the document has groups."""
     grouped = "groups" in document
     clustered = grouped and "cluster_min" in document["results"][0]
-    figures = ["images", "accuracy %", "balanced %", "worst class %"]
+    figures = ["images", "stored", "bytes", "accuracy %", "balanced %", "worst class %"]
     figures += ["worst group %", "mean of groups %"] if grouped else []
     figures += ["cluster-min %"] if clustered else []
     columns = [Column(heading) for heading in ("training set", "method", "target", "", "network")]
@@ -34,6 +35,8 @@ def _row(entry: dict[str, Any], *, grouped: bool, clustered: bool) -> list[Text]
         entry["setting"].replace("shared images", plural(shared, "shared image")),
         entry["network"],
         entry["training_images"],
+        entry["stored_images"],
+        f"{entry['stored_bytes']:,}",
         _spread(entry["accuracy"]),
         _spread(entry["balanced_accuracy"]),
         f"{100 * worst['accuracy']:.1f} {worst['class']} (n={worst['images']})",
@@ -51,7 +54,20 @@ def _caption(document: dict[str, Any]) -> str:
         f"SGD {protocol['rate']:g}, trainer {_trainer(protocol)}, {protocol['augment']}, {protocol['precision']}, "
         f"score of the {protocol['selection']} epoch; "
         f"mean ± std over {plural(document['repeats'], 'training')} (of a baseline: each on newly drawn images)"
+        f"{_budgets(document['results'], protocol['pace'])}"
     )
+
+
+def _budgets(results: Sequence[Mapping[str, Any]], pace: str) -> str:
+    """What to know before sets are compared: whose steps are counted otherwise, and whose bytes differ."""
+    sets = [entry for entry in results if entry["method"] != "whole"]
+    said = ""
+    if pace == "stored" and any(entry["training_images"] != entry["stored_images"] for entry in sets):
+        said += "; a set that decodes to more images than it stores takes as many steps as its stored ones would"
+    least, most = (choose(entry["stored_bytes"] for entry in sets) for choose in (min, max)) if sets else (0, 0)
+    if most > 1.01 * least:
+        said += f"; budgets differ: {least:,} to {most:,} bytes"
+    return said
 
 
 def _trainer(protocol: dict[str, Any]) -> str:

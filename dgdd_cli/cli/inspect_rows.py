@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dgdd_cli.text import plural
 
 if TYPE_CHECKING:
+    from dgdd_cli.bundle.manifest import Manifest
     from dgdd_cli.bundle.read import Bundle
     from dgdd_cli.groups.file import GroupsFile
 
@@ -38,9 +39,11 @@ def bundle_rows(bundle: Bundle, counts: Mapping[str, int]) -> Rows:
         *((f"  {key}", value) for key, value in _flat(m.method.settings)),
         ("images", f"{m.images.count}, {m.images.ipc} per class, {m.images.height} x {m.images.width} pixels"),
         ("stored as", synthesis_in_words(m) or "pixels"),
+        ("bytes", f"{bundle.training_bytes:,} to train on, images {m.codec or 'raw'}"),
         ("classes", f"{len(m.classes)}: {_listed(m.classes)}"),
         ("sources", ", ".join(f"{name} ({plural(count, one)})" for name, count in counts.items())),
         ("target", m.target or "none held out"),
+        ("validation", _validation(m)),
         ("seed", m.seed),
         ("steps", m.steps),
         ("normalise", f"mean {_figures(m.normalise.mean)}, std {_figures(m.normalise.std)} ({m.normalise.origin})"),
@@ -53,6 +56,12 @@ def bundle_rows(bundle: Bundle, counts: Mapping[str, int]) -> Rows:
         ("licence", m.source.licence),
         ("citation", m.source.citation),
     ]
+
+
+def _validation(m: Manifest) -> str:
+    if m.validation is None:
+        return "no images left out"
+    return f"{plural(m.validation.images, 'image')} left out, {m.validation.share:g} of every source cell"
 
 
 def groups_rows(file: GroupsFile) -> Rows:

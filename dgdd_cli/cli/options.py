@@ -123,6 +123,36 @@ def output_from(json: bool, quiet: bool, progress: ProgressStyle, debug: bool) -
     return Output(mode="json" if json else "quiet" if quiet else "human", style=progress, debug=debug)
 
 
+ValidateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--validate",
+        envvar="DGDD_VALIDATE",
+        help="The share of every source cell to leave out, for evaluate --target validation.",
+        rich_help_panel=DATA,
+    ),
+]
+FactorOption = Annotated[
+    int | None,
+    typer.Option(
+        "--factor",
+        envvar="DGDD_FACTOR",
+        help="Tiles: f x f training images in each stored one; 1 is one.",
+        rich_help_panel=METHOD,
+    ),
+]
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        envvar="DGDD_CODEC",
+        metavar="<raw|png|webp:Q>",
+        help="What the stored images are encoded by; Q: a quality from 1 to 100.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 def cache_from(given: Path | None) -> Cache:
     """The cache in the folder that was given, else in the usual one."""
     return Cache(cache_folder(given))

@@ -31,6 +31,8 @@ HINTS = {
     "ipc": "--ipc 10",
     "image_size": "--image-size 32",
     "seed": "--seed 0",
+    "validation": "--validate 0.2",
+    "codec": "--codec raw, png, or webp:75",
     "target": "--target DOMAIN, or --target none",
     "recipe.optimiser.steps": "--steps 200",
     "recipe.probes.source": "--probes bank:20, or --probes fresh",

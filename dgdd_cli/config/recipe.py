@@ -173,6 +173,8 @@ class Distillation(Settings):
     """A whole distillation run: what, for which target, how many, how.
 
     `domains`: a file of `dgdd cluster` whose groups serve as the source domains, where the true ones are not known.
+    `codec`: what the stored images are encoded by, `raw`, `png` or `webp:Q` (see synthesis/codec.py).
+    `validation`: the share of every source cell that is left out, for `evaluate --target validation`.
     """
 
     dataset: Name
@@ -181,5 +183,7 @@ class Distillation(Settings):
     image_size: Annotated[int, Field(ge=8, le=1024)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     domains: Name | None = None
+    codec: Name = "raw"
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
     method: Name = "sgs"
     recipe: Recipe = Recipe()

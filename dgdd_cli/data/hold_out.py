@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dgdd_cli.data.entries import listed
 from dgdd_cli.data.images import Images
 from dgdd_cli.data.locate import Located, resolve_domain, resolve_domains
 from dgdd_cli.errors import DataError, UnknownName, UsageError
+
+VALIDATION = "validation"
 
 
 def split_domains(located: Located, target: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -46,6 +50,28 @@ def target_of(held_out: str | None) -> str:
     if held_out is None:
         return "none"
     return f"./{held_out}" if held_out.casefold() == "none" else held_out
+
+
+def without_validation(located: Located, targets: Sequence[str]) -> tuple[list[str], bool]:
+    """The targets without the word `validation`, which names no domain, and whether it was there.
+
+    Raises UsageError where a domain has that name too.
+    """
+    rest, found = [], False
+    for text in targets:
+        words = [word for word in text.split(",") if word.strip().casefold() == VALIDATION]
+        if not words or text in located.domain_names:
+            rest.append(text)
+            continue
+        if same := [name for name in located.domain_names if name.casefold() == VALIDATION]:
+            raise UsageError(
+                f"--target {VALIDATION} names what a bundle left out, and {located.name} has a domain {same[0]!r}",
+                hint=f"--target ./{same[0]} names that domain",
+            )
+        found = True
+        others = [word for word in text.split(",") if word not in words]
+        rest += [",".join(others)] if others else []
+    return rest, found
 
 
 def _one_domain(located: Located, target: str) -> str:

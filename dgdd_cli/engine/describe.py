@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis
+from dgdd_cli.bundle.manifest import BundleFacts, Device, Method, Normalise, Source, Synthesis, Validation
 from dgdd_cli.bundle.read import domains_of
 from dgdd_cli.config import Distillation
 from dgdd_cli.data.hold_out import split_domains
 from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located
 from dgdd_cli.data.normalisation import normalisation_of
+from dgdd_cli.data.validation import Split
 from dgdd_cli.engine.distill import Distilled
 from dgdd_cli.engine.identity import weights_of
 from dgdd_cli.groups.find import NAMED, Groups
@@ -40,13 +41,15 @@ def bundle_facts(
     located: Located,
     source: Images,
     *,
+    whole: Images,
     groups: Groups | None = None,
     domains: Images | None = None,
+    validation: Split | None = None,
 ) -> BundleFacts:
     """The facts of the bundle: nothing in it depends on the clock, the folder or the user.
 
-    `groups` are those of the run's risk; `domains` is the source set under the pseudo-domains that it was distilled
-    with, if any.
+    `source` is what is distilled of the `whole` sources, without those left out for `validation`; `groups` are those of
+    the run's risk; `domains` is the source set under the pseudo-domains that it was distilled with, if any.
     """
     norm = normalisation_of(source)
     settings = run.recipe.model_dump(mode="json", exclude_none=True)
@@ -72,15 +75,19 @@ def bundle_facts(
         domains=source.domain_names,
         target=split_domains(located, run.target)[1],
         synthesis=Synthesis.model_validate(stated(parameterisation_of(run.recipe, source.image_size))),
+        codec=None if run.codec == "raw" else run.codec,
         method=Method(name=run.method, settings=settings),
         seed=run.seed,
         steps=run.recipe.optimiser.steps if run.recipe.optimiser else 0,
+        validation=None
+        if validation is None or run.validation is None
+        else Validation(share=run.validation, images=len(validation.held), sha256=validation.digest()),
         software=software(),
         device=Device(type=context.device.type, name=context.chosen.name),
         source=Source(
             dataset=located.name,
-            fingerprint=source.fingerprint(),
-            domain_fingerprints=source.domain_fingerprints(),
+            fingerprint=whole.fingerprint(),
+            domain_fingerprints=whole.domain_fingerprints(),
             licence=source.licence,
             citation=located.entry.citation if located.entry else "not stated",
             counts={

@@ -23,6 +23,7 @@ from dgdd_cli.methods.memory import sizes_of
 from dgdd_cli.methods.state import Descent, State
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.runtime.precision import computing_in
+from dgdd_cli.synthesis.codec import Codec, decode, encode
 from dgdd_cli.synthesis.labelling import label
 from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.synthesis.parameterisation import training_images
@@ -56,6 +57,7 @@ def distill(
     state: State | None = None,
     keep: Keep | None = None,
     keep_seconds: float = 30.0,
+    codec: Codec | None = None,
 ) -> Distilled:
     """Distil `source` to IPC images a class by projected SGD on the pixels.
 
@@ -107,8 +109,9 @@ def distill(
                 keep=keep,
                 keep_seconds=keep_seconds,
             )
-    stored = {name: tensor.cpu() for name, tensor in coding.store(state.tensors).items()}
-    images, owners = training_images(coding, stored)
-    labels = state.labels.cpu()
+    labels, size = state.labels.cpu(), source.image_size
+    stored = encode({name: tensor.cpu() for name, tensor in coding.store(state.tensors).items()}, codec)
+    seen = decode(stored, codec, count=len(labels), height=size, width=size)  # what is decoded is what is taught
+    images, owners = training_images(coding, seen)
     taught = label(recipe.labels.name, recipe.labels.settings, context, source, images, labels[owners])
     return Distilled(stored, labels, state.domains.cpu(), state.step, taught)

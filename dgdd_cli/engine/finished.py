@@ -62,6 +62,8 @@ def _asked(facts: BundleFacts, ipc: int, image_size: int) -> dict[str, JsonValue
         "ipc": ipc,
         "image_size": image_size,
         "seed": facts.seed,
+        "codec": facts.codec or "raw",
+        "validation": facts.validation.share if facts.validation else None,
         **before,
         **settings,
         DATA: facts.source.fingerprint,

@@ -17,6 +17,7 @@ from dgdd_cli.data.hold_out import check_cells, one_class
 from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located, Reading, read_as
 from dgdd_cli.data.shared_images import check_shared
+from dgdd_cli.data.validation import Split, split_validation
 from dgdd_cli.engine.checkpoint import checkpoint_path, digests, load_checkpoint, save_checkpoint
 from dgdd_cli.engine.describe import bundle_facts, bundle_tensors, taught_facts
 from dgdd_cli.engine.distill import distill
@@ -34,6 +35,8 @@ from dgdd_cli.runtime.identity import OF_A_MACHINE, Identity
 from dgdd_cli.runtime.precision import check_precision
 from dgdd_cli.storage.atomic import check_output, destination
 from dgdd_cli.storage.reserve import Reservation, reserved
+from dgdd_cli.synthesis.codec import codec_named
+from dgdd_cli.text import plural
 
 log = logging.getLogger("dgdd")
 
@@ -79,7 +82,16 @@ def distil_to_bundle(
             identify_run(context, run, dataset=located.name, fingerprint=real.styled.fingerprint(), groups=real.groups),
             may_differ=OF_A_MACHINE,
         )
-        facts = bundle_facts(context, run, located, real.source, groups=real.groups, domains=real.styled)
+        facts = bundle_facts(
+            context,
+            run,
+            located,
+            real.source,
+            whole=real.whole,
+            groups=real.groups,
+            domains=real.styled,
+            validation=real.validation,
+        )
 
         def ready() -> Manifest | None:
             interrupted = checkpoint.exists() and overwrite  # a run over an older bundle
@@ -101,6 +113,7 @@ def distil_to_bundle(
             state=_resumed(context, checkpoint, identity) if resume else _agreed(context, None),
             keep=_keeper(checkpoint, identity) if ranks.leads else None,
             keep_seconds=keep_seconds,
+            codec=codec_named(run.codec),
         )
         if not ranks.leads:
             return Finished(real.source, out, None)
@@ -118,11 +131,14 @@ def distil_to_bundle(
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """The source set, the same under the run's pseudo-domains, if any, and the groups that its risk is about."""
+    """The source set as it was read, what of it is distilled, the same under the run's pseudo-domains, if any, the
+    groups that its risk is about, and what is left out for validation."""
 
+    whole: Images
     source: Images
     styled: Images
     groups: Groups | None
+    validation: Split | None
 
 
 def _read_sources(
@@ -134,14 +150,20 @@ def _read_sources(
         check_domains(run.recipe, sources, run.target)
     if probes:
         check_precision(probes.precision, context.device, setting="probes.precision")
-    source = read_as(context, reading, located, image_size=run.image_size, domains=sources)
+    whole = read_as(context, reading, located, image_size=run.image_size, domains=sources)
+    split = None if run.validation is None else split_validation(whole, run.validation, run.seed)
+    source = split.kept if split else whole
     styled = with_pseudo_domains(source, run.domains) if run.domains else source
     check_domains(run.recipe, styled.domain_names, run.target)
-    for line in (*source.notes, *check_cells(styled), *one_class(source), *check_shared(source)):
+    for line in (*whole.notes, *check_cells(styled), *one_class(whole), *check_shared(whole)):
         log.warning("%s", line)
+    if split:
+        log.info("%s of %s left out for validation", plural(len(split.held), "image"), plural(len(whole), "image"))
+        for line in split.notes:
+            log.warning("%s", line)
     if probes and probes.precision == "bfloat16" and not computes_bfloat16(context.device):
         log.info("%s has no instructions for bfloat16: float32 would be faster", context.chosen.name)
-    return _Sources(source, styled, _groups_of(context, run, source, styled))
+    return _Sources(whole, source, styled, _groups_of(context, run, source, styled), split)
 
 
 def _resumed(context: Context, checkpoint: Path, identity: Identity) -> State | None:

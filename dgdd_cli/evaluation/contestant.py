@@ -43,7 +43,8 @@ class Contestant:
     are counted: a student takes as many optimiser steps as `epochs` of `pace` images have. `stored_bytes`: all tensors
     that decoding and training need, at their stored types. `draw` gives the set of a repeat; where `fixed`, the same
     for every one. `fingerprints`: of the source domains it was made from, by name. `source`: the fingerprint of the
-    whole source set of a baseline, whose scores may then be kept; None for what is trained anew every time.
+    whole source set of a baseline, whose scores may then be kept; None for what is trained anew every time. `budget`:
+    the bytes that its images were to fit.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Contestant:
     bundle_id: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
+    budget: int | None = None

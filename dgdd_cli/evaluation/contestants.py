@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from torch import Tensor
@@ -18,7 +18,7 @@ from dgdd_cli.probes.centroid_rows import centroid_rows
 from dgdd_cli.runtime.context import Context
 from dgdd_cli.synthesis.initial import balanced_rows, random_rows
 
-BASELINES = ("random", "balanced-random", "kmeans", "whole")
+BASELINES = ("random", "balanced-random", "kmeans", "random-jpeg", "whole")
 
 
 def check_baselines(names: Iterable[str]) -> None:
@@ -78,8 +78,13 @@ def baseline_contestant(
     ipc: int,
     normalisation: Normalisation,
     protocol: Protocol,
+    left_out: str = "",
+    fingerprints: Mapping[str, str] | None = None,
 ) -> Contestant:
-    """Real source images under the same protocol; `whole` has its own number of epochs."""
+    """Real source images under the same protocol; `whole` has its own number of epochs.
+
+    `left_out`: what of the sources `source` lacks, in words; `fingerprints`: of the whole sources.
+    """
     whole = name == "whole"
 
     @cache
@@ -91,7 +96,7 @@ def baseline_contestant(
 
     images = len(source) if whole else ipc * len(source.class_names)
     return Contestant(
-        name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)})",
+        name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)}{left_out})",
         method=name,
         kind="baseline",
         sources=source.domain_names,
@@ -103,6 +108,6 @@ def baseline_contestant(
         pace=images,
         draw=draw,
         fixed=whole,
-        fingerprints=source.domain_fingerprints(),
+        fingerprints=fingerprints or source.domain_fingerprints(),
         source=source.fingerprint(),
     )

@@ -11,12 +11,12 @@ from typing import Any
 from dgdd_cli.augment import for_dataset, parse
 from dgdd_cli.bundle.read import Bundle, load_bundle
 from dgdd_cli.config import Protocol
-from dgdd_cli.data.hold_out import is_none, one_class
+from dgdd_cli.data.hold_out import is_none, one_class, without_validation
 from dgdd_cli.data.images import Images
 from dgdd_cli.data.load import Located, Reading, locate, read_as
 from dgdd_cli.data.locate import resolve_domains
 from dgdd_cli.data.shared_images import check_shared
-from dgdd_cli.errors import UnknownName
+from dgdd_cli.errors import UnknownName, UsageError
 from dgdd_cli.evaluation.compare import compare
 from dgdd_cli.evaluation.contestant import Contestant
 from dgdd_cli.evaluation.contestants import (
@@ -27,6 +27,8 @@ from dgdd_cli.evaluation.contestants import (
 )
 from dgdd_cli.evaluation.corruptions import check_corruptions
 from dgdd_cli.evaluation.groups import check_spec, groups_of
+from dgdd_cli.evaluation.jpeg_images import jpeg_contestant
+from dgdd_cli.evaluation.left_out import left_out_of, made_from
 from dgdd_cli.evaluation.own_choices import check_classes, dataset_of, image_size_of, own_targets
 from dgdd_cli.evaluation.record import record, summarise
 from dgdd_cli.evaluation.score_cache import ScoreCache, common_choices, common_facts, target_facts
@@ -71,13 +73,19 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
     check_corruptions(request.corruptions)
     if request.groups is not None:
         check_spec(request.groups)
+        if any("validation" in text.casefold().split(",") for text in request.targets):
+            raise UsageError(
+                "--groups names groups of target domains, and validation is none", hint="leave --groups out"
+            )
     check_precision(request.protocol.precision, context.device, setting="precision")
     given = dict.fromkeys(request.bundles)
     bundles = [bundle if isinstance(bundle, Bundle) else load_bundle(bundle) for bundle in given]
     located = locate(request.dataset or dataset_of(bundles), data_dir=request.data_dir)
     size = image_size_of(bundles)
-    asked = [text for text in request.targets if not is_none(located, text)]
-    names = [name for text in asked for name in resolve_domains(located, text)] or own_targets(bundles)
+    asked, validation = without_validation(located, request.targets)
+    asked = [text for text in asked if not is_none(located, text)]
+    names = [name for text in asked for name in resolve_domains(located, text)]
+    names = names if names or validation else own_targets(bundles)
     asked_for = request.protocol.model_dump(exclude_none=True)
     protocol = protocol_of(**asked_for | {"augment": for_dataset(request.protocol.augment, located.name)})
     parse(protocol.augment)
@@ -93,6 +101,7 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
         corruptions=request.corruptions,
         seed=context.seed,
         allow_missing_classes=request.allow_missing_classes,
+        validation=left_out_of(bundles, load) if validation else None,
     )
     clean = {target.name: target.dataset for target in targets if target.corruption is None}
     groups = None if request.groups is None else groups_of(context, request.groups, clean)
@@ -100,7 +109,7 @@ def evaluate_bundles(context: Context, request: Request) -> dict[str, Any]:
         log.warning("%s", line)
     contestants = [bundle_contestant(bundle, protocol) for bundle in bundles]
     sources = _sources(bundles, located, load) if request.baselines else {}
-    contestants += _baselines(context, request.baselines, protocol, bundles, sources)
+    contestants += _baselines(context, request, protocol, bundles, sources)
 
     def load_once(domains: Sequence[str]) -> Images:
         read = next((source for source in sources.values() if set(domains) <= set(source.domain_names)), None)
@@ -183,22 +192,26 @@ def _sources(
 
 def _baselines(
     context: Context,
-    names: Sequence[str],
+    request: Request,
     protocol: Protocol,
     bundles: Sequence[Bundle],
     sources: Mapping[tuple[str, ...], Images],
 ) -> list[Contestant]:
     """Each baseline once for every source set and budget among the bundles."""
     found: dict[str, Contestant] = {}
-    for bundle in bundles:
-        for name in names:
-            contestant = baseline_contestant(
-                context,
-                name,
-                sources[bundle.manifest.domains],
-                ipc=bundle.manifest.images.ipc,
-                normalisation=bundle_normalisation(bundle),
-                protocol=protocol,
-            )
+    for bundle in bundles if request.baselines else ():
+        whole = sources[bundle.manifest.domains]
+        source, left_out = made_from(bundle, whole)
+        common: dict[str, Any] = {
+            "normalisation": bundle_normalisation(bundle),
+            "protocol": protocol,
+            "left_out": left_out,
+            "fingerprints": whole.domain_fingerprints(),
+        }
+        for name in request.baselines:
+            if name == "random-jpeg":
+                contestant = jpeg_contestant(context, source, bundle, repeats=request.repeats, **common)
+            else:
+                contestant = baseline_contestant(context, name, source, ipc=bundle.manifest.images.ipc, **common)
             found.setdefault(contestant.name, contestant)
     return list(found.values())

@@ -73,13 +73,12 @@ class ScoreCache:
             "mean": list(contestant.normalisation.mean),
             "std": list(contestant.normalisation.std),
             "network": network,
-            **(
-                {"weights": weights}
-                if (weights := foreign_weights(network, image_size=self.choices["image_size"]))
-                else {}
-            ),
             "repeat": repeat,
         }
+        if weights := foreign_weights(network, image_size=self.choices["image_size"]):
+            choices["weights"] = weights
+        if contestant.budget is not None:
+            choices |= {"budget": contestant.budget, "pace": contestant.pace}
         facts = {**self.facts, **own.facts, "source": contestant.source}
         return Key("scores", f"the scores of {contestant.name} with {network}", choices, facts, ".json")
 

@@ -24,6 +24,7 @@ log = logging.getLogger("dgdd")
 UNSEEN = "unseen domain"
 PARTLY = "partly seen (shared images)"
 IN_DOMAIN = "in-domain (images it was made from)"  # there is no split of a source: its images served the making
+LEFT_OUT = "validation"  # images of its sources that were left out of it
 OTHER_IMAGES = "in-domain (other images)"  # a source of the bundle, but another copy of it is tested
 
 
@@ -107,7 +108,7 @@ def compare_with_sources(
     A source is at hand if the dataset that is tested on has it and it can be read, which is tried only where a target
     is no source by name. One source is in memory at a time, and each image is hashed once.
     """
-    clean = {target.name: target for target in targets if target.corruption is None}
+    clean = {target.name: target for target in targets if target.corruption is None and not target.validation}
     wanted = {
         name for c in contestants if any(target not in c.sources for target in clean) for name in c.sources
     } & set(located.domain_names)
@@ -126,7 +127,9 @@ def compare_with_sources(
             if seen.setting == PARTLY:
                 seen = replace(seen, files=file_names(located.contents, name, seen.rows, len(target.dataset)))
             found[contestant.name, name] = seen
-    return found
+    nothing = Seen(LEFT_OUT, torch.empty(0, dtype=torch.int64), {}, (), (), ())
+    left_out = [target.name for target in targets if target.validation]
+    return found | {(contestant.name, name): nothing for contestant in contestants for name in left_out}
 
 
 def report_seen(
@@ -162,7 +165,7 @@ def report_compared(found: Mapping[tuple[str, str], Seen], contestants: Sequence
     as_a_whole: dict[tuple[str, ...], str] = {}  # with the first contestant of which that holds
     for contestant in contestants:
         for (name, target), seen in found.items():
-            if name != contestant.name or target in contestant.sources:
+            if name != contestant.name or target in contestant.sources or seen.setting == LEFT_OUT:
                 continue
             by_image |= dict.fromkeys(seen.by_image)
             if rest := tuple(source for source in contestant.sources if source not in seen.by_image):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dgdd_cli.data.dataset import with_pixels
-from dgdd_cli.data.hold_out import missing_classes
+from dgdd_cli.data.hold_out import VALIDATION, missing_classes
 from dgdd_cli.data.images import Images
 from dgdd_cli.errors import DataError
 from dgdd_cli.evaluation.corruptions import shift
@@ -18,12 +18,14 @@ log = logging.getLogger("dgdd")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target domain: its clean images, or a corrupted copy, which keeps the clean images' fingerprint."""
+    """A target domain, or what bundles left out of their sources for validation: its clean images, or a corrupted copy,
+    which keeps the clean images' fingerprint."""
 
     name: str
     dataset: Images
     fingerprint: str
     corruption: str | None = None
+    validation: bool = False
 
     @property
     def key(self) -> str:
@@ -38,16 +40,19 @@ def targets_of(
     corruptions: Sequence[str],
     seed: int,
     allow_missing_classes: bool,
+    validation: Images | None = None,
 ) -> list[Target]:
-    """The targets in the order named, each once, followed by its corrupted copies.
+    """The targets in the order named, each once, followed by its corrupted copies; `validation` is the last.
 
     Raises DataError for a target in which a class has no image, unless that is allowed: then it is a warning.
     """
     found = []
-    for name in dict.fromkeys(names):
-        dataset = load((name,))
-        _check_classes(dataset, allow_missing_classes)
-        clean = Target(name, dataset, dataset.domain_fingerprints()[name])
+    sets = {name: load((name,)) for name in dict.fromkeys(names)}
+    wanted = [Target(name, own, own.domain_fingerprints()[name]) for name, own in sets.items()]
+    if validation is not None:
+        wanted.append(Target(VALIDATION, validation, validation.fingerprint(), validation=True))
+    for clean in wanted:
+        _check_classes(clean, allow_missing_classes)
         copies = [corrupted(clean, corruption, seed) for corruption in dict.fromkeys(corruptions)]
         found += [clean, *copies]
     return found
@@ -60,11 +65,11 @@ def corrupted(clean: Target, corruption: str, seed: int) -> Target:
     return replace(clean, dataset=shifted, corruption=corruption)
 
 
-def _check_classes(test: Images, allow_missing_classes: bool) -> None:
-    for line in test.notes:
+def _check_classes(target: Target, allow_missing_classes: bool) -> None:
+    for line in () if target.validation else target.dataset.notes:
         log.warning("%s", line)
-    if missing := missing_classes(test):
-        message = f"the target {test.domain_names[0]!r} has no image of: {', '.join(missing)}"
+    if missing := missing_classes(target.dataset):
+        message = f"the target {target.name!r} has no image of: {', '.join(missing)}"
         if not allow_missing_classes:
             raise DataError(message, hint="--allow-missing-classes leaves these classes out of the figures")
         log.warning("%s", message)
