@@ -17,7 +17,7 @@ def results_table(document: dict[str, Any]) -> Fitted:
     """One row for each training set, network and target; columns on groups where the document has groups."""
     grouped = "groups" in document
     clustered = grouped and "cluster_min" in document["results"][0]
-    figures = ["images", "stored", "bytes", "accuracy %", "balanced %", "worst class %"]
+    figures = ["images", "bytes", "accuracy %", "balanced %", "worst class %"]
     figures += ["worst group %", "mean of groups %"] if grouped else []
     figures += ["cluster-min %"] if clustered else []
     columns = [Column(heading) for heading in ("training set", "method", "target", "", "network")]
@@ -34,8 +34,7 @@ def _row(entry: dict[str, Any], *, grouped: bool, clustered: bool) -> list[Text]
         entry["target"] + (f" ({entry['corruption']})" if entry["corruption"] else ""),
         entry["setting"].replace("shared images", plural(shared, "shared image")),
         entry["network"],
-        entry["training_images"],
-        entry["stored_images"],
+        _images(entry["training_images"], entry["stored_images"]),
         f"{entry['stored_bytes']:,}",
         _spread(entry["accuracy"]),
         _spread(entry["balanced_accuracy"]),
@@ -44,6 +43,10 @@ def _row(entry: dict[str, Any], *, grouped: bool, clustered: bool) -> list[Text]
     row += [_group(entry["worst_group"]), _spread(entry["adjusted_accuracy"])] if grouped else []
     row += [_spread(entry["cluster_min"])] if clustered else []
     return [cell(value) for value in (*row, f"{100 * entry['ece']['mean']:.1f}")]
+
+
+def _images(training: int, stored: int) -> str:
+    return f"{training}" if training == stored else f"{training} in {stored}"
 
 
 def _caption(document: dict[str, Any]) -> str:

@@ -104,6 +104,7 @@ def test_the_table_has_images_and_bytes_and_says_where_budgets_differ(bundle, sh
     assert run(["evaluate", str(bundle), str(tiles), *small]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "budgets differ: 4,656 to 9,312 bytes" in said
+    assert "24 in 6" in said
     assert "takes as many steps as its stored ones would" not in said  # epochs are literal
     assert run(["evaluate", str(tiles), *small, "--set", "pace=stored"]) == 0
     said = " ".join(capsys.readouterr().out.split())
