@@ -14,6 +14,7 @@ _PUBLIC = {
     "distill": "dgdd_cli.api.distill",
     "evaluate": "dgdd_cli.api.evaluate",
     "cluster": "dgdd_cli.api.cluster",
+    "study": "dgdd_cli.studies.study",
     "Result": "dgdd_cli.api.evaluate",
     "DistilledSet": "dgdd_cli.bundle.dataset",
     "Bundle": "dgdd_cli.bundle.read",
@@ -35,6 +36,7 @@ __all__ = [
     "evaluate",
     "load_bundle",
     "load_dataset",
+    "study",
 ]
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from dgdd_cli.data.dataset import DomainDataset
     from dgdd_cli.data.load import load_dataset
     from dgdd_cli.errors import DgddError
+    from dgdd_cli.studies.study import study
 
 
 def __getattr__(name: str) -> Any:

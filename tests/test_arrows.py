@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "dgdd_cli"
 # Rooms by floor; a room sees its own floor and those below, and what stands beside the stairs.
 FLOORS = (
     {"cli"},
+    {"studies"},
     {"api"},
     {"engine", "evaluation", "report"},
     {"methods", "groups", "bundle"},
