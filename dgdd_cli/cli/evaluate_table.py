@@ -63,7 +63,7 @@ def _caption(document: dict[str, Any]) -> str:
 
 def _budgets(results: Sequence[Mapping[str, Any]], pace: str) -> str:
     """What to know before sets are compared: whose steps are counted otherwise, and whose bytes differ."""
-    sets = [entry for entry in results if entry["method"] != "whole"]
+    sets = [entry for entry in results if not entry["method"].startswith("whole")]
     said = ""
     if pace == "stored" and any(entry["training_images"] != entry["stored_images"] for entry in sets):
         said += "; a set that decodes to more images than it stores takes as many steps as its stored ones would"

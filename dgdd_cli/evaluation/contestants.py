@@ -16,9 +16,9 @@ from dgdd_cli.errors import UnknownName
 from dgdd_cli.evaluation.contestant import Contestant, TrainingSet, real_images
 from dgdd_cli.probes.centroid_rows import centroid_rows
 from dgdd_cli.runtime.context import Context
-from dgdd_cli.synthesis.initial import balanced_rows, random_rows
+from dgdd_cli.synthesis.initial import balanced_rows, even_rows, random_rows
 
-BASELINES = ("random", "balanced-random", "kmeans", "random-jpeg", "whole")
+BASELINES = ("random", "balanced-random", "kmeans", "random-jpeg", "whole", "whole-balanced")
 
 
 def check_baselines(names: Iterable[str]) -> None:
@@ -37,7 +37,15 @@ def baseline_rows(context: Context, name: str, source: Images, *, ipc: int, repe
     if name == "kmeans":
         probes = resolve({"dataset": source.name, "method": name}).recipe.probes or Probes()
         return centroid_rows(context, source, probes, ipc=ipc, index=repeat, generator=generator)
+    if name == "whole-balanced":
+        return even_rows(source, generator)
     return (random_rows if name == "random" else balanced_rows)(source, ipc, generator)
+
+
+def _of(whole: bool, balanced: bool, ipc: int) -> str:
+    if not whole:
+        return f"{ipc} per class"
+    return "all images, cells alike" if balanced else "all images"
 
 
 def bundle_contestant(bundle: Bundle, protocol: Protocol) -> Contestant:
@@ -81,22 +89,23 @@ def baseline_contestant(
     left_out: str = "",
     fingerprints: Mapping[str, str] | None = None,
 ) -> Contestant:
-    """Real source images under the same protocol; `whole` has its own number of epochs.
+    """Real source images under the same protocol; the ceilings `whole` and `whole-balanced`, where every cell weighs
+    alike because the smaller ones repeat, have their own number of epochs and as many steps as each other.
 
     `left_out`: what of the sources `source` lacks, in words; `fingerprints`: of the whole sources.
     """
-    whole = name == "whole"
+    whole, balanced = name.startswith("whole"), name == "whole-balanced"
 
     @cache
     def rows_of(repeat: int) -> Tensor:
         return baseline_rows(context, name, source, ipc=ipc, repeat=repeat)
 
     def draw(repeat: int) -> TrainingSet:
-        return real_images(source) if whole else real_images(source, rows_of(repeat))
+        return real_images(source) if name == "whole" else real_images(source, rows_of(repeat))
 
     images = len(source) if whole else ipc * len(source.class_names)
     return Contestant(
-        name=f"{name} ({'all images' if whole else f'{ipc} per class'}; {', '.join(source.domain_names)}{left_out})",
+        name=f"{name} ({_of(whole, balanced, ipc)}; {', '.join(source.domain_names)}{left_out})",
         method=name,
         kind="baseline",
         sources=source.domain_names,
@@ -107,7 +116,7 @@ def baseline_contestant(
         stored_bytes=images * (3 * source.image_size**2 + source.labels.element_size()),
         pace=images,
         draw=draw,
-        fixed=whole,
+        fixed=name == "whole",
         fingerprints=fingerprints or source.domain_fingerprints(),
         source=source.fingerprint(),
     )

@@ -61,6 +61,18 @@ def balanced_rows(source: Images, ipc: int, generator: torch.Generator, *, repea
     return torch.cat(picks)
 
 
+def even_rows(source: Images, generator: torch.Generator) -> Tensor:
+    """Every image, int64, those of each cell as often as it takes to reach the size of the largest, in new orders."""
+    cells = source.labels * len(source.domain_names) + source.domains
+    largest = int(torch.bincount(cells).max())
+    found = []
+    for cell in cells.unique().tolist():
+        rows = (cells == cell).nonzero().squeeze(1)
+        orders = [torch.randperm(len(rows), generator=generator) for _ in range(math.ceil(largest / len(rows)))]
+        found.append(rows[torch.cat(orders)[:largest]])
+    return torch.cat(found)
+
+
 def deal(subsets: Sequence[Tensor], count: int, first: int, generator: torch.Generator) -> list[int]:
     """`count` random rows, one of each subset in turn from subset `first` on; a subset that has run out is passed
     over, and the rows are fewer where all have."""

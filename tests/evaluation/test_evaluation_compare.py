@@ -194,3 +194,22 @@ def test_the_headline_is_the_unseen_accuracy_even_when_it_is_zero(shapes):
     assert headline([unseen, seen, baseline]) == 0
     assert headline([unseen]) == 0
     assert headline([seen, baseline]) == pytest.approx(0.9)
+
+
+def test_the_balanced_ceiling_has_every_image_and_every_cell_alike(shapes):
+    """Cells of 4 to 12 images: the smaller ones repeat, and the steps are those of `whole`."""
+    whole = shapes(per_cell=12)
+    kept = torch.arange(len(whole)) % 12 < 4 * (1 + whole.domains)
+    source = replace(whole, images=whole.images[kept], labels=whole.labels[kept], domains=whole.domains[kept])
+    rows = baseline_rows(Context(), "whole-balanced", source, ipc=1, repeat=0)
+    assert sorted(rows.unique().tolist()) == list(range(len(source)))
+    cells = (source.labels * 3 + source.domains)[rows]
+    assert cells.bincount().tolist() == [12] * 9
+    build = {"ipc": 2, "normalisation": NORM, "protocol": Protocol(epochs=70, whole_epochs=7)}
+    plain, balanced = (baseline_contestant(Context(), name, source, **build) for name in ("whole", "whole-balanced"))
+    assert (plain.pace, plain.epochs, plain.images) == (balanced.pace, balanced.epochs, balanced.images)
+    assert "all images, cells alike" in balanced.name
+    found = compare(
+        Context(), [balanced], {"cyan": source.only(["cyan"])}, networks=["convnet"], repeats=1, protocol=PROTOCOL
+    )
+    assert found[0].steps == balanced.epochs * -(-len(source) // PROTOCOL.batch)
