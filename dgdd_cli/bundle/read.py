@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dgdd_cli.bundle.decoding import decoded, layout_of, parameterisation_of, stored_layout
+from dgdd_cli.bundle.decoding import codec_of, decoded, layout_of, parameterisation_of, stored_layout
 from dgdd_cli.bundle.manifest import Manifest, identify, parse
 from dgdd_cli.storage.container import invalid, read_container, tensor_sha256, write_container
 from dgdd_cli.storage.layout import check_layout
+from dgdd_cli.synthesis.codec import decode
 from dgdd_cli.synthesis.labels import Labels, label_kind
 from dgdd_cli.synthesis.parameterisation import Parameterisation, owners_of, stored_bytes
 from dgdd_cli.text import plural
@@ -56,6 +57,12 @@ class Bundle:
     def owners(self) -> Tensor:
         """Which stored image each training image comes from: int64 (M,) in [0, N)."""
         return owners_of(len(self), self.parameterisation.factor)
+
+    def stored_images(self) -> Tensor | None:
+        """The images as they are stored, uint8 (N, 3, H, W); None where a parameterisation stores none."""
+        size = self.manifest.images
+        stored = decode(self.tensors, codec_of(self.manifest), count=size.count, height=size.height, width=size.width)
+        return stored.get("images")
 
     @property
     def training_bytes(self) -> int:

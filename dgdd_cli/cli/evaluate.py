@@ -40,7 +40,8 @@ def evaluate(
             "--target",
             "-t",
             envvar="DGDD_TARGET",
-            help="Domains to test on, with commas; default, or 'none': the bundle's own target.",
+            help="Domains to test on, with commas; default, or 'none': the bundle's own target; 'validation': what "
+            "the bundles left out of their sources.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -103,7 +104,7 @@ def evaluate(
         typer.Option(
             "--baseline",
             envvar="DGDD_BASELINE",
-            help="random, balanced-random, kmeans, whole; several with commas.",
+            help="random, balanced-random, kmeans, random-jpeg, whole, whole-balanced; several with commas.",
             rich_help_panel=METHOD,
         ),
     ] = None,

@@ -49,6 +49,12 @@ def inspect(
         Path | None,
         typer.Option("--gallery", help="Write a picture, one row per class: grid.png.", rich_help_panel=OUTPUT),
     ] = None,
+    stored: Annotated[
+        bool,
+        typer.Option(
+            "--stored", help="Draw the images as they are stored, tiles side by side.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
     export: Annotated[
         Path | None,
         typer.Option("--export", help="Write a folder of PNGs that dataset loaders read.", rich_help_panel=OUTPUT),
@@ -92,6 +98,8 @@ def inspect(
         else:
             clear_cache(output, cache_from(cache_dir), clear, SCHEMA)
         return
+    if stored and not gallery:
+        raise UsageError("--stored says what --gallery draws", hint="dgdd inspect BUNDLE --gallery grid.png --stored")
     if file is None:
         if verify or gallery or export or dataset:
             raise UsageError(
@@ -111,7 +119,7 @@ def inspect(
     if dataset:
         with output.progress() as report:
             _check_dataset(file, found, dataset, data, cache_from(cache_dir), report)
-    made = _pictures(found, gallery, export, force)
+    made = _pictures(found, gallery, export, force, stored)
     document: dict[str, Any] = {"schema": SCHEMA, "kind": found.kind, "path": str(file), "valid": True, **found.summary}
     document |= {"checks": found.checks} if verify else {}
     document |= {name: str(path) for name, path in made.items()}
@@ -174,7 +182,7 @@ def _check_dataset(
     found.checks.append(f"dataset: made for {located.name} as it is now")
 
 
-def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: bool) -> dict[str, Path]:
+def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: bool, stored: bool) -> dict[str, Path]:
     """What was written, by option; every reason not to write is looked for before anything is written."""
     from dgdd_cli.bundle.export import check_export, export_folder
     from dgdd_cli.report.gallery import gallery as draw
@@ -198,7 +206,7 @@ def _pictures(found: _Found, gallery: Path | None, export: Path | None, force: b
         check_export(export, overwrite=force)
     made = {}
     if gallery:
-        save_png(draw(bundle), gallery, force)
+        save_png(draw(bundle, stored=stored), gallery, force)
         made["gallery"] = gallery
     if export:
         made["export"] = export_folder(bundle, export, overwrite=force)

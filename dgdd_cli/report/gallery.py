@@ -11,9 +11,11 @@ from PIL import Image, ImageDraw
 
 from dgdd_cli.bundle.manifest import Manifest
 from dgdd_cli.bundle.read import Bundle, Labelled
+from dgdd_cli.errors import UsageError
 from dgdd_cli.report.lettering import Font, drawable, fitted, font_of, say, width_of
 from dgdd_cli.report.sheet import GAP, LINE, MARGIN, Sheet, arrange, cell_of, in_bands
 from dgdd_cli.storage.atomic import write_atomically
+from dgdd_cli.synthesis.labels import Labels
 from dgdd_cli.text import plural, printable
 
 TEXT, SMALL, TITLE = 14, 11, 18  # font sizes
@@ -23,21 +25,23 @@ INK, FAINT = (32, 33, 36), (96, 100, 106)
 PAPER = (236, 237, 240)  # neither black nor white, so that the edge of every image shows
 
 
-def gallery(bundle: Bundle) -> Image.Image:
+def gallery(bundle: Bundle, *, stored: bool = False) -> Image.Image:
     """The distilled images, decoded, as an RGB picture: one row per class, the source domain in small print above each.
+
+    With `stored` the images as they are stored, tiles side by side. Raises UsageError where none are stored.
 
     Small images grow by an integer factor without smoothing, those of 192 px or more shrink. Many classes stand side by
     side in bands. When a class has more than twenty images, or the picture would pass 40 megapixels or 16,000 pixels a
     side, an even selection over the domains, then over the classes, is shown and the head line says how many.
     Letters that the font lacks are written as codes, behind the number of the class.
     """
-    manifest, labelled = bundle.manifest, bundle.labelled()
+    manifest, labelled = bundle.manifest, _stored(bundle) if stored else bundle.labelled()
     text, small, title = (font_of(size) for size in (TEXT, SMALL, TITLE))
     labels = [_label(text, number, name) for number, name in enumerate(manifest.classes)]
     label_width = min(LABEL_WIDTH, max(width_of(text, label) for label in labels))
     sheet = arrange(
         len(labels),
-        _per_class(bundle),
+        len(labelled.images) // len(manifest.classes),
         cell_of(manifest.images.width, manifest.images.height),
         label=label_width + 12,
         head=HEAD,
@@ -47,7 +51,7 @@ def gallery(bundle: Bundle) -> Image.Image:
     rows, captions = _rows(labelled, manifest, numbers, sheet.columns)
     if all(row == captions[0] for row in captions):
         sheet = in_bands(replace(sheet, captions=False))
-    headings = [drawable(title, _title(bundle)), drawable(small, _facts(bundle, sheet))]
+    headings = [drawable(title, _title(bundle)), drawable(small, _facts(bundle, sheet, len(labelled.images)))]
     sheet = replace(sheet, head_width=max(width_of(title, headings[0]), width_of(small, headings[1])))
     picture = Image.new("RGB", sheet.size, PAPER)
     draw = ImageDraw.Draw(picture)
@@ -65,6 +69,16 @@ def gallery(bundle: Bundle) -> Image.Image:
                 name = domains[captions[place][column]]
                 say(draw, (x, y - LINE + 2), fitted(small, name, sheet.cell[0]), small, FAINT)
     return picture
+
+
+def _stored(bundle: Bundle) -> Labelled:
+    images = bundle.stored_images()
+    if images is None:
+        raise UsageError(
+            f"{bundle.parameterisation.name} stores no images",
+            hint="--gallery without --stored shows what they decode to",
+        )
+    return Labelled(images, Labels("hard", bundle.labels), bundle.domains)
 
 
 def save_png(image: Image.Image, path: Path, overwrite: bool = False) -> None:
@@ -112,21 +126,17 @@ def _title(bundle: Bundle) -> str:
     return printable(f"{bundle.manifest.source.dataset}, {bundle.manifest.method.name}", length=80)
 
 
-def _per_class(bundle: Bundle) -> int:
-    return len(bundle.images) // len(bundle.manifest.classes)
-
-
-def _facts(bundle: Bundle, sheet: Sheet) -> str:
-    m, per_class = bundle.manifest, _per_class(bundle)
+def _facts(bundle: Bundle, sheet: Sheet, count: int) -> str:
+    m, per_class = bundle.manifest, count // len(bundle.manifest.classes)
     shown = f"{per_class} per class"
     if sheet.columns < per_class:
         shown = f"{sheet.columns} of {per_class} per class shown"
     if sheet.classes < len(m.classes):
         shown += f", {sheet.classes:,} of {len(m.classes):,} classes shown"
     size = f"{m.images.width} x {m.images.height} px"
-    stored = f" of {m.images.count:,} stored" if m.images.count < len(bundle.images) else ""
+    stored = f" of {m.images.count:,} stored" if m.images.count < count else ""
+    stored = " as stored" if count < len(bundle.images) else stored
     target = f"target {m.target} (not used)" if m.target else "no target held out"
     return printable(
-        f"{plural(len(bundle.images), 'image')}{stored}, {shown}, {size}; "
-        f"sources {', '.join(m.domains)}; {target}; id {m.id}"
+        f"{plural(count, 'image')}{stored}, {shown}, {size}; sources {', '.join(m.domains)}; {target}; id {m.id}"
     )

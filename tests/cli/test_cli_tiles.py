@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dgdd_cli import DistilledSet
 from dgdd_cli.__main__ import run
@@ -151,3 +153,20 @@ def test_inspect_counts_the_tiles_of_each_domain(distil, tmp_path, capsys):
     assert "amber (6 training images), blue (6 training images) target" in said
     assert run(["inspect", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["images_per_domain"] == {"amber": 6, "blue": 6}
+
+
+def test_the_gallery_shows_tiles_decoded_or_as_they_are_stored(distil, tmp_path, capsys):
+    out, decoded, stored = (tmp_path / name for name in ("b.safetensors", "decoded.png", "stored.png"))
+    assert distil(out, "balanced-random", "--factor", "2", "--codec", "png") == 0
+    assert run(["inspect", str(out), "--gallery", str(decoded)]) == 0
+    assert run(["inspect", str(out), "--gallery", str(stored), "--stored"]) == 0
+    bundle = load_bundle(out)
+    drawn = np.asarray(Image.open(stored))
+    one = bundle.stored_images()[0].permute(1, 2, 0).numpy()
+    one = np.asarray(Image.fromarray(one).resize((96, 96), Image.Resampling.NEAREST))
+    corners = np.argwhere((drawn[:-95, :-95] == one[0, 0]).all(2))
+    assert any((drawn[y : y + 96, x : x + 96] == one).all() for y, x in corners)
+    assert drawn.shape[1] < np.asarray(Image.open(decoded)).shape[1]
+    capsys.readouterr()
+    assert run(["inspect", str(out), "--stored"]) == 2
+    assert "--gallery grid.png --stored" in " ".join(capsys.readouterr().err.split())
