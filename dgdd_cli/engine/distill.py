@@ -80,7 +80,7 @@ def distill(
         coding = parameterisation_of(recipe, source.image_size)
         state = state or initial_state(context, source, recipe, ipc=ipc)
         state = state.to(context.device)
-        check_tensors(state, coding.encode(to_unit(source.at(torch.arange(min(len(source), coding.factor**2))))))
+        check_tensors(state, coding.encode(to_unit(source.at(torch.arange(coding.factor**2) % len(source)))))
         group_cells = group_cells_of(source, groups).to(context.device) if groups else None
         sizes = sizes_of(
             source, ipc=ipc, group_cells=group_cells.partition.count if group_cells else 0, tiles=coding.factor**2

@@ -60,7 +60,7 @@ class Tiles:
 
 def tiles(settings: Mapping[str, Any], image_size: int) -> Tiles:
     """Tiles for images of a size. Raises UsageError for a factor that is none or does not divide it."""
-    factor = settings["factor"]
+    factor = settings.get("factor")
     if type(factor) is not int or factor < 2:
         raise UsageError(f"factor is {factor!r}: not a whole number from 1 on", hint="--factor 2")
     if image_size % factor:

@@ -88,6 +88,8 @@ def test_images_repeat_where_a_class_has_fewer_than_its_tiles(distil, tmp_path, 
         images = load_bundle(out).images
         assert len(images) == 3 * 32
         assert len(images.flatten(1).unique(dim=0)) < len(images)
+    assert distil(out, "random", "--factor", "16", "--force", ipc="1") == 0  # more tiles than the whole set has images
+    assert load_bundle(out).images.shape == (3 * 256, 3, 16, 16)
     assert distil(out, "random", "--force", ipc="32") == 2  # single images do not repeat
     assert "--ipc 32 is above the number of images" in capsys.readouterr().err
 

@@ -70,6 +70,7 @@ def test_bytes_decode_to_bytes_and_are_stored_as_they_are(factor, seed):
         (-2, "factor is -2: not a whole number from 1 on", "--factor 2"),
         (2.0, "factor is 2.0: not a whole number from 1 on", "--factor 2"),
         (True, "factor is True: not a whole number from 1 on", "--factor 2"),
+        (None, "factor is None: not a whole number from 1 on", "--factor 2"),
         ("x", "factor is 'x': not a whole number from 1 on", "--factor 2"),
     ],
 )
