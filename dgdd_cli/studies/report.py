@@ -82,7 +82,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"{document['dataset']} at {document['image_size']} px, {document['ipc']} stored images per class, "
         f"{len(seeds)} distillation seed(s) x {document['repeats']} trainings, mean ± std over seeds. Differences are "
         "paired by target and seed; targets are fixed, the variance is that within targets, and ± is the 95 % interval "
-        "of Student's t. The ceiling `whole` is trained for a fixed number of epochs: it is not tuned.",
+        "of Student's t." + _ceilings(document),
         "",
     ]
     for metric, what in METRICS.items():
@@ -100,6 +100,11 @@ def markdown(document: Mapping[str, Any]) -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _ceilings(document: Mapping[str, Any]) -> str:
+    named = [f"`{name}`" for name in document["budgets"] if name.startswith("whole")]
+    return f" The ceiling {' and '.join(named)}: a fixed number of epochs, not tuned." if named else ""
 
 
 def _row(document: Mapping[str, Any], metric: str, name: str) -> str:

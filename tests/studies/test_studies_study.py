@@ -61,6 +61,7 @@ def test_every_cell_once_and_what_they_add_up_to(conduct, counted, tmp_path):
     assert "| tiles | 12 in 3 |" in done.markdown
     assert "| tiles − real |" in done.markdown
     assert "± is the 95 % interval" in done.markdown
+    assert "not tuned" not in done.markdown  # there is no ceiling
 
 
 def test_called_again_it_does_nothing_and_more_seeds_are_more_cells(conduct, counted):
@@ -165,6 +166,12 @@ def test_a_share_of_the_progress_for_every_cell(conduct):
     conduct(progress=lambda stage, done, total, figures=None: heard.append((stage, done, total)))
     assert heard[0] == ("study", 0, 12)
     assert heard[-1] == ("study", 12, 12)
+
+
+def test_a_ceiling_says_that_it_is_not_tuned(conduct):
+    done = conduct(recipes=["random"], seeds=1, targets=["cyan"], baselines=["whole", "whole-balanced"])
+    assert "The ceiling `whole` and `whole-balanced`: a fixed number of epochs, not tuned." in done.markdown
+    assert done.document["budgets"]["whole"] == done.document["budgets"]["whole-balanced"]
 
 
 def test_methods_by_name(conduct, tmp_path):
